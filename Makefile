@@ -147,8 +147,9 @@ bench-sessions: $(STAMP) ## connect 5,000 devices, each by itself, and squeeze t
 bench-malformed: $(STAMP) ## send a million malformed messages to the cloud; it must count them and stay as it is
 	$(BIN)/python -m benchmarks.malformed
 
-bench-kills: $(STAMP) ## kill every process of a run again and again for ten minutes; no device may be the worse for it
+bench-kills: $(STAMP) ## kill every process of a run for ten minutes, then broker and clouds during rollouts; no device may be the worse for it
 	$(BIN)/python -m benchmarks.kills
+	$(BIN)/python -m benchmarks.rollout_kills
 
 clean: ## remove what was built and run
 	rm -rf $(VENV) runs benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,8 +2,8 @@
 import { createInterface } from "node:readline";
 
 import {
-  BlockTable, Catalogue, Device, Geometry, ReportScheduler, isSignedJson, isSignedPart, readCloudStatus, readError,
-  readNotice, readPublicKeys,
+  BlockTable, Catalogue, Device, Geometry, ReportScheduler, groupOf, isSignedJson, isSignedPart, readCloudStatus, readError,
+  readNotice, readPublicKeys, readRollout,
 } from "../../clients/js/src/index.js";
 import { PlaneCell } from "../../clients/js/src/planes.js";
 
@@ -36,6 +36,7 @@ const calls = {
     device = new Device(options);
     scheduler = new ReportScheduler(device, { leastIntervalMs: 0, draw: () => 0.5 });
   },
+  groups: ({ version, names, groups }) => names.map((name) => groupOf(version, name, groups)),
   async keys({ pem }) {
     keys = await readPublicKeys(pem);
   },
@@ -69,6 +70,7 @@ const calls = {
       budget: () => scheduler.onBudget(argument, nowMs),
       user: () => scheduler.onUser(argument, nowMs),
       notice: () => scheduler.onNotice(readNotice(bytes(argument)), nowMs),
+      rollout: () => scheduler.onRollout(readRollout(bytes(argument)), nowMs),
       part: () => scheduler.onPart(bytes(argument), nowMs, isSigned),
       error: () => scheduler.onError(readError(bytes(argument)), nowMs),
       time: () => {},

@@ -20,7 +20,7 @@ class NodeClient:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def call(self, name: str, **options: object) -> Any:  # Any: JSON
+    def call(self, name: str, /, **options: object) -> Any:  # Any: JSON
         """Return the result of a call; bytes among the options travel in base 64."""
         coded = {key: _text(value) for key, value in options.items()}
         assert self._process.stdin is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.service.model_versions import ModelVersions
@@ -20,14 +20,18 @@ from devices.protocol.report_policy import ReportPolicy
 from devices.protocol.report_scheduler import NEVER, ReportScheduler
 from devices.recommender.item_catalogue import encode_catalogue
 from devices.recommender.scoring import ItemTable
+from devices.standalone.pee_holder import PeeHolder
+from devices.standalone.settings import DeviceSettings
 from tests.clients.node_client import NodeClient, node_client
 from tests.protocol_examples import FIRST, FIRST_SEQ, FOLDER, GROWTH, SHRINK, STORE, other_version
+from tests.rollouts import a_rollout
 from tests.worlds import a_store
 from wire.blocks import block_offsets
 from wire.codecs import Codec
 from wire.errors import RemoteProtocolError
 from wire.geometry import Geometry
-from wire.messages import ErrorAnswer, encode
+from wire.messages import ErrorAnswer, RolloutState, encode
+from wire.rollout import group_of
 from wire.signatures import check_json, check_part
 from wire.signing_keys import read_public_keys
 from wire.update_part import decode_part
@@ -378,3 +382,68 @@ def test_a_device_with_keys_takes_in_signed_parts_only_and_reports_for_no_other(
     assert (forged["report"], forged["nextMs"]) == (None, 30_200)  # R13, not R16
     error = ErrorAnswer(seq=0, reason="queue_full", text="", remedy="restart", retry_after_s=1.0)
     assert js.call("at", event="error", nowMs=400, argument=encode(error))["nextMs"] == 30_200
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=300), max_size=5),
+    st.integers(1, 1000),
+)
+def test_a_device_is_in_the_same_group_in_both_languages(
+    js: NodeClient, names: list[str], groups: int
+) -> None:
+    found = js.call("groups", version=STORE.version, names=names, groups=groups)
+    assert found == [group_of(STORE.version, name, groups) for name in names]
+
+
+@settings(max_examples=30)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["notice", "rollout", "rollout", "part", "part", "connect"]),
+            st.integers(1, 3), st.sampled_from(RolloutState), st.integers(0, 2),
+            st.sampled_from([1, 150, 31_000]),
+        ),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_a_device_follows_rollouts_as_ours_does(
+    js: NodeClient, steps: list[tuple[str, int, RolloutState, int, int]]
+) -> None:
+    cache, (older, newer) = BlockCache(), map(notice_of, STORES)
+    ours = PeeHolder(DeviceSettings("f", "phone-1", 0, None), cache, Agent(0, cache), None, lambda: 0.5)
+    cloud, parts, now_ms = ModelVersions([Responder(store, 1600) for store in STORES]), list[bytes](), 0
+    ours.set_budget(700, 0)
+    js.call("device", user=0, seq=0, name="phone-1")
+
+    def tell(event: str, payload: bytes | int | None = None) -> None:
+        argument = b64encode(payload).decode() if isinstance(payload, bytes) else payload
+        found = js.call("at", event=event, nowMs=now_ms, argument=argument)["report"]
+        due = ours.next_report(now_ms * MS)
+        assert found == (None if due is None else json.loads(due[1])), (now_ms, event)
+        if due is not None:
+            parts[:] = cloud.answer(due[1])
+
+    tell("budget", 700)
+    for event, order, state, started, wait_ms in [("connect", 1, RolloutState.RUNNING, 0, 1), *steps]:
+        if event == "notice":
+            notice = (older, newer)[order % 2]
+            ours.on_notice(notice, now_ms * MS)
+            tell("notice", encode(notice))
+        elif event == "rollout":
+            rollout = a_rollout(
+                version=newer.version, notice=newer if started else None, order=order, state=state, groups=2,
+                started=started,
+            )  # fmt: skip
+            ours.on_rollout(rollout, now_ms * MS)
+            tell("rollout", encode(rollout))
+        elif event == "part" and parts:
+            part = parts.pop(0)
+            ours.on_part(part, now_ms * MS)
+            tell("part", part)
+        elif event == "connect":
+            ours.on_disconnected()
+            tell("disconnected")
+            ours.on_connected(now_ms * MS)
+            tell("connected")
+        now_ms += wait_ms
+        tell("time")

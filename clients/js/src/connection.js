@@ -5,6 +5,7 @@
 
 import { Device } from "./device.js";
 import { readCloudStatus, readError, readNotice } from "./notice.js";
+import { readRollout } from "./rollout.js";
 import { ReportScheduler } from "./report_scheduler.js";
 import { isSignedJson, isSignedPart } from "./signatures.js";
 
@@ -28,7 +29,7 @@ export class Connection {
    * @param {() => number} options.now - milliseconds; only differences count
    * @param {Object} options.schedule - options of `ReportScheduler`
    * @param {(event: Object) => void} options.on - receives what happens: `{type, ...}` with the types
-   *   connected, disconnected, refused, notice, cloud, error, report, part, failed
+   *   connected, disconnected, refused, notice, rollout, cloud, error, report, part, failed
    * @param {number} options.maxPart - bytes of the largest part that there is room for; 0: any
    * @param {CryptoKey[]|null} options.publicKeys - of `readPublicKeys`: what they have not signed is refused
    */
@@ -36,7 +37,7 @@ export class Connection {
     const usual = { schedule: {}, user: null, group: null, maxPart: 0, publicKeys: null };
     this.options = { now: () => Date.now(), on: () => {}, ...usual, ...options };
     const { user, group, maxPart, publicKeys } = this.options;
-    this.device = new Device({ user, group, maxPart, hasKeys: publicKeys !== null, seq: Date.now() });
+    this.device = new Device({ user, group, maxPart, name: options.name, hasKeys: publicKeys !== null, seq: Date.now() });
     this.verified = Promise.resolve(); // the messages before the next one, in the order in which they came
     this.clouds = new Map(); // the services of the cloud, by name: their last status
     this.scheduler = new ReportScheduler(this.device, this.options.schedule);
@@ -44,6 +45,8 @@ export class Connection {
     this.base = `peel/1/${options.fleet}/${options.name}`;
     this.modelTopic = `peel/1/${options.fleet}/model`;
     this.cloudTopic = `peel/1/${options.fleet}/cloud/+/status`;
+    this.rolloutTopic = `peel/1/${options.fleet}/rollout`;
+    this.toldModel = ""; // by the last status
     this.failures = 0;
     this.reason = "start";
     this.timer = null;
@@ -74,15 +77,15 @@ export class Connection {
 
   subscribe(client) {
     this.connectedMs = this.options.now();
-    // A broker whose rules were made for protocol 1.0 may refuse these two: the device lives without them.
-    client.subscribe([`${this.base}/error`, this.cloudTopic], { qos: 1 }, () => {});
+    // A broker whose rules were made for protocol 1.0 may refuse these three: the device lives without them.
+    client.subscribe([`${this.base}/error`, this.cloudTopic, this.rolloutTopic], { qos: 1 }, () => {});
     client.subscribe([`${this.base}/pee`, this.modelTopic], { qos: 1 }, (error, granted) => {
       const refused = error || granted.some(({ qos }) => qos === 128);
       if (refused) {
         this.options.on({ type: "refused", error: String(error ?? "a subscription was refused") });
         return;
       }
-      this.publish("status", { online: true, reason: this.reason }, { qos: 1, retain: true });
+      this.say(true, this.reason);
       this.reason = "reconnect";
       this.options.on({ type: "connected" });
       this.scheduler.onConnected(this.options.now());
@@ -110,10 +113,12 @@ export class Connection {
     if (topic === `${this.base}/pee`) {
       const receipt = this.scheduler.onPart(payload, nowMs, isSigned);
       this.options.on({ type: "part", receipt, bytes: payload.length, reason: this.device.rejected });
+      if (!this.scheduler.awaitsAnswer && this.device.model !== this.toldModel) this.say(true, "model");
     } else if (cloud) this.onCloudStatus(cloud[1], payload);
     else if (payload.length && this.device.hasKeys && !isSigned) {
       this.options.on({ type: "failed", error: `signature: a message on ${topic} has none that is known` });
     } else if (topic === this.modelTopic) this.onNotice(payload, nowMs);
+    else if (topic === this.rolloutTopic) this.onRollout(payload, nowMs);
     else if (topic === `${this.base}/error`) this.onError(payload, nowMs);
     this.reportIfDue();
   }
@@ -127,6 +132,21 @@ export class Connection {
     } catch (error) {
       this.options.on({ type: "failed", error: `model notice: ${error.message}` });
     }
+  }
+
+  onRollout(payload, nowMs) {
+    try {
+      const rollout = readRollout(payload);
+      if (rollout !== null && this.scheduler.onRollout(rollout, nowMs)) this.options.on({ type: "rollout", rollout });
+    } catch (error) {
+      this.options.on({ type: "failed", error: `rollout notice: ${error.message}` });
+    }
+  }
+
+  /** Say whether this device is there, and which model it holds. */
+  say(online, reason) {
+    if (!this.scheduler.awaitsAnswer) this.toldModel = this.device.model;
+    this.publish("status", { online, reason, model: this.toldModel }, { qos: 1, retain: true });
   }
 
   onError(payload, nowMs) {
@@ -197,7 +217,7 @@ export class Connection {
   close(reason = "stop") {
     this.closed = true;
     clearTimeout(this.timer);
-    this.publish("status", { online: false, reason }, { qos: 1, retain: true });
+    this.say(false, reason);
     this.client?.end();
   }
 }

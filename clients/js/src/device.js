@@ -2,6 +2,7 @@
 // Pure: it knows no network and no clock.
 
 import { BlockPrefix } from "./block_prefix.js";
+import { isOlder, wantedVersion } from "./rollout.js";
 import { PartError, readPart } from "./update_part.js";
 
 const MOST_NOTICES = 64;
@@ -24,9 +25,10 @@ export class Device {
    * @param {number|null} options.group - the user's group, for a device that keeps its user to itself
    * @param {number} options.seq - the number of the last report
    * @param {number} options.maxPart - bytes of the largest part that there is room for; 0: any
+   * @param {string} options.name - the device's name, which says its group in a rollout
    * @param {boolean} options.hasKeys - whether public keys of the cloud are known: then only signed parts count
    */
-  constructor({ user = null, group = null, seq = 0, maxPart = 0, hasKeys = false }) {
+  constructor({ user = null, group = null, seq = 0, maxPart = 0, name = "", hasKeys = false }) {
     this.user = user;
     this.reportedGroup = group;
     this.seq = seq;
@@ -34,6 +36,9 @@ export class Device {
     this.reportedBytes = 0;
     /** The model version to ask for, where it is not the announced one. */
     this.wants = "";
+    this.name = name;
+    /** The last rollout notice; null before any. */
+    this.rollout = null;
     this.maxPart = maxPart;
     this.hasKeys = hasKeys;
     /** Whether the cloud knows `max_part`: one of protocol 1.0 refuses a report that has it. */
@@ -61,6 +66,23 @@ export class Device {
   /** Learn of a model from a notice, as `readNotice` returns it. */
   announce(notice) {
     this.announced = notice;
+    this.remember(notice);
+  }
+
+  /** Learn of a rollout, as `readRollout` returns it; return false if it says no more than is known. */
+  learnRollout(rollout) {
+    if (this.rollout !== null && !isOlder(this.rollout, rollout)) return false;
+    this.rollout = rollout;
+    if (rollout.notice !== null) this.remember(rollout.notice);
+    return true;
+  }
+
+  /** The version that this device is to have; null while none is announced. */
+  get wanted() {
+    return this.announced && wantedVersion(this.rollout, this.name, this.announced.version);
+  }
+
+  remember(notice) {
     this.notices.delete(notice.version);
     this.notices.set(notice.version, notice);
     for (const version of this.notices.keys()) {
@@ -96,7 +118,8 @@ export class Device {
       model: this.model,
       held: this.held,
     };
-    if (this.wants) report.wants = this.wants;
+    const wants = this.rollout === null ? this.wants : this.wanted;
+    if (wants) report.wants = wants;
     if (this.maxPart && this.namesCapabilities) report.max_part = this.maxPart;
     return report;
   }

@@ -5,5 +5,6 @@ export { Device, Receipt } from "./device.js";
 export { Geometry } from "./geometry.js";
 export { readCloudStatus, readError, readNotice } from "./notice.js";
 export { PartError, readPart } from "./update_part.js";
+export { groupOf, readRollout } from "./rollout.js";
 export { ReportScheduler } from "./report_scheduler.js";
 export { isSignedJson, isSignedPart, readPublicKeys } from "./signatures.js";

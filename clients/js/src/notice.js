@@ -11,7 +11,14 @@ import { Geometry } from "./geometry.js";
  */
 export function readNotice(payload) {
   const notice = readJson(payload);
-  if (notice === null) return null;
+  return notice === null ? null : readModel(notice);
+}
+
+/**
+ * Read the JSON object of a model notice.
+ * @throws {Error} it is none, or one of a model that this client cannot hold
+ */
+export function readModel(notice) {
   if (typeof notice.version !== "string" || !/^[A-Za-z0-9._-]{1,64}$/.test(notice.version)) {
     throw new Error(`version ${notice.version} is no name`);
   }
@@ -59,7 +66,8 @@ export function readCloudStatus(payload) {
   return { online, reason, knowsCapabilities: version !== null && Number(version[1]) >= 1, layers };
 }
 
-function readJson(payload) {
+/** Return the JSON of a payload; null: it is empty. */
+export function readJson(payload) {
   const text = typeof payload === "string" ? payload : new TextDecoder().decode(payload);
   return text === "" ? null : JSON.parse(text);
 }

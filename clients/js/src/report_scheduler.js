@@ -78,11 +78,20 @@ export class ReportScheduler {
     const isFirst = device.announced === null;
     device.announce(notice);
     if (isFirst) this.dueMs = Infinity; // the first report waits, too, until the version is settled
-    else if (notice.version === this.reportedModel) {
-      this.modelMs = Infinity;
-      return;
-    }
-    if (this.online) this.modelMs = nowMs + this.options.settleMs;
+    this.follow(nowMs);
+  }
+
+  /** Learn of a rollout, as `readRollout` returns it. */
+  onRollout(rollout, nowMs) {
+    const isNews = this.device.learnRollout(rollout);
+    if (isNews && this.device.announced !== null) this.follow(nowMs);
+    return isNews;
+  }
+
+  /** Ask for the version that this device is to have, unless the last report has asked for it. */
+  follow(nowMs) {
+    if (this.device.wanted === this.reportedModel) this.modelMs = Infinity;
+    else if (this.online) this.modelMs = nowMs + this.options.settleMs;
   }
 
   /** Report: what was under way on an earlier connection may be lost. */
@@ -181,7 +190,7 @@ export class ReportScheduler {
     this.cancel();
     this.awaitsAnswer = true;
     this.lastMs = nowMs;
-    this.reportedModel = this.device.announced.version;
+    this.reportedModel = this.device.wanted;
     this.silenceMs = nowMs + this.options.retryMs;
     return this.device.report();
   }
