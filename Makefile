@@ -9,7 +9,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-captures docs-playground docs-realtime docs-quality bench bench-anchors bench-quality bench-quality-all bench-quality-quick bench-ablation bench-claims bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-captures docs-playground docs-brokers docs-realtime docs-quality bench bench-anchors bench-quality bench-quality-all bench-quality-quick bench-ablation bench-claims bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -86,6 +86,9 @@ docs-captures: $(STAMP) ## write again what every verb prints, for tests/emulato
 
 docs-playground: $(STAMP) ## record the playground in a headless browser, for the README; needs chromium
 	$(BIN)/python -m benchmarks.playground_pictures
+
+docs-brokers: $(STAMP) ## try what each installed broker can do and rewrite the table of docs/brokers.md
+	$(BIN)/python -m benchmarks.broker_table
 
 docs-realtime: $(STAMP) ## run the scenario of docs/realtime.md under both clocks and rewrite its table
 	$(BIN)/python -m benchmarks.clocks_page

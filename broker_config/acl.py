@@ -74,6 +74,11 @@ def permits(role: Role, user: str, access: Literal["read", "write"], topic: str)
     return any(rule.access == access and matches(rule.filter, topic) for rule in _rules(role, user))
 
 
+def user_rules(role: Role, user: str) -> tuple[AccessRule, ...]:
+    """Return the rules of one user, without ``%u``, for brokers that have rules for each."""
+    return tuple(dict.fromkeys(_rules(role, user)))
+
+
 def may_subscribe(role: Role, user: str, topic_filter: str) -> bool:
     """Tell whether a subscription can deliver messages: its filter overlaps a read rule."""
     return any(

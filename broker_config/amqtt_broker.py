@@ -73,12 +73,26 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
         return permits(self._roles[user], user, _ACCESS[action], topic)
 
     async def _authenticate(self, session: Session, listener: Any) -> bool:  # Any: amqtt ships no types
-        """Authenticate a client; remove its last will if it may not write that topic."""
+        """Authenticate a client; remove its last will if it may not write that topic.
+
+        The session may be that of another user, by the same client id: what waits in it is checked again.
+        """
         if not await super()._authenticate(session, listener):
             return False
+        await self._drop_unreadable(session)
         if session.will_flag:
             session.will_flag = await self._topic_filtering(session, session.will_topic, Action.PUBLISH)
         return True
+
+    async def _drop_unreadable(self, session: Session) -> None:
+        """Remove the messages of a session that its user may not read."""
+        for packet, message in list(session.inflight_out.items()):
+            if not await self._topic_filtering(session, message.topic, Action.RECEIVE):
+                del session.inflight_out[packet]
+        for _ in range(session.retained_messages.qsize()):
+            message = session.retained_messages.get_nowait()
+            if await self._topic_filtering(session, message.topic, Action.RECEIVE):
+                session.retained_messages.put_nowait(message)
 
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Session

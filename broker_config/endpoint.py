@@ -6,7 +6,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,12 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from broker_config.daemons import BrokerKind
+from broker_config.nats import LARGEST_PART
 from wire.errors import InputError
 from wire.mqtt.connection import Connection, Tls, tls_context
 from wire.topics import Role
+from wire.update_part import MAX_PART_BYTES
 
 _DEFAULT_PORT, _DEFAULT_TLS_PORT = 1883, 8883
 _ENCODE = (
@@ -47,17 +50,22 @@ class Capabilities:
     wills_on_keepalive_expiry: bool
     wills_on_takeover: bool  # the same client id connects again
     offline_queues: bool  # for a persistent session of a client with a user name
+    names_with_dots: bool = True  # in topics; some brokers write a topic's levels with dots between them
+    largest_part_bytes: int = MAX_PART_BYTES
 
 
 _EVERYTHING = Capabilities(
     shared_subscriptions=True, wills_on_keepalive_expiry=True, wills_on_takeover=True, offline_queues=True
 )
-_AMQTT = Capabilities(
-    shared_subscriptions=False, wills_on_keepalive_expiry=False, wills_on_takeover=False, offline_queues=True
+_AMQTT = replace(
+    _EVERYTHING, shared_subscriptions=False, wills_on_keepalive_expiry=False, wills_on_takeover=False
 )
-CAPABILITIES: Mapping[str, Capabilities] = {
+_RABBITMQ = replace(_EVERYTHING, shared_subscriptions=False, wills_on_takeover=False, names_with_dots=False)
+CAPABILITIES: Mapping[str, Capabilities] = {  # as the trials of docs/brokers.md found them
     "mosquitto": _EVERYTHING,
     "amqtt": _AMQTT,
+    "rabbitmq": _RABBITMQ,
+    "nats": replace(_RABBITMQ, largest_part_bytes=LARGEST_PART),
     "external": _EVERYTHING,  # assumed: MQTT 3.1.1 has no way to ask
 }
 
@@ -68,7 +76,7 @@ class Endpoint:
 
     host: str
     port: int
-    kind: Literal["mosquitto", "amqtt", "external"]
+    kind: BrokerKind | Literal["external"]
     capabilities: Capabilities
     credentials: Mapping[Role, Credentials]
     tls: Tls | None = None

@@ -4,7 +4,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,21 +11,30 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Literal
+from typing import IO, Final, Literal
 
-from broker_config import embedded, mosquitto
+from broker_config import embedded, mosquitto, nats, rabbitmq
 from broker_config.accounts import Account, check_accounts
+from broker_config.daemons import BrokerKind, BrokerProgram
 from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
+from broker_config.ports import LOOPBACK, bind_port
 from broker_config.temporary_folders import temporary_folder
 from wire.errors import InputError, RunError
 from wire.input_files import read_tail
 from wire.output_files import os_error_text
 from wire.topics import Role
 
-LOOPBACK = "127.0.0.1"
+PROGRAMS: Final[Mapping[BrokerKind, BrokerProgram]] = {
+    "mosquitto": mosquitto,
+    "rabbitmq": rabbitmq,
+    "nats": nats,
+}
+"""Brokers that are programs of their own."""
+DEBIAN_PACKAGES: Final = {"mosquitto": "mosquitto", "rabbitmq": "rabbitmq-server", "nats": "nats-server"}
+"""Names of their packages in Debian."""
 _PORT_ATTEMPTS = 5  # another process may take a free port before the broker listens on it
 _RESTART_ATTEMPTS = 3
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0  # RabbitMQ takes some seconds, and ten times as long on a busy machine
 _STOP_TIMEOUT_S = 8.0  # longer than the guard and mosquitto's final save take
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 2_000
@@ -40,17 +48,29 @@ class RunningBroker:
         endpoint: its address.
         start: starts its process.
         log: file with its output.
+        ready: text of the log when it is ready; empty: when it answers.
     """
 
     def __init__(
-        self, endpoint: Endpoint, start: Callable[[], "subprocess.Popen[bytes]"], log: IO[bytes]
+        self,
+        endpoint: Endpoint,
+        start: Callable[[], "subprocess.Popen[bytes]"],
+        log: IO[bytes],
+        ready: str = "",
     ) -> None:
         self.endpoint = endpoint
         self.restarts = 0
         """Number of restarts."""
         self._start = start
         self._log = log
+        self._ready = ready.encode()
+        self._begun_bytes = 0  # size of the log when the process was started
         self._process = start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the broker, or of the guard that runs it."""
+        return self._process.pid
 
     def restart(self) -> None:
         """Restart the broker after its death, on the same port and with its saved state.
@@ -63,6 +83,7 @@ class RunningBroker:
         self.restarts += 1
         for left in reversed(range(_RESTART_ATTEMPTS)):
             self.end()
+            self._begun_bytes = os.fstat(self._log.fileno()).st_size
             self._process = self._start()
             try:
                 _wait_until_ready(self)
@@ -98,6 +119,18 @@ class RunningBroker:
         name = f"broker {self.endpoint.url} ({self.endpoint.kind})"
         return f"{name} ended with exit status {status}; its log ends:\n{self.log_tail()}"
 
+    def is_ready(self) -> bool:
+        """Tell whether it lets a client in, and has logged that all its settings are in force."""
+        if self._ready:
+            size = os.fstat(self._log.fileno()).st_size - self._begun_bytes
+            if self._ready not in os.pread(self._log.fileno(), size, self._begun_bytes):
+                return False
+        try:
+            check_reachable(self.endpoint, timeout_s=1.0)
+        except InputError:
+            return False
+        return True
+
     def log_tail(self) -> str:
         """Return the end of the broker's log; after the block the log is gone."""
         if self._log.closed:
@@ -119,7 +152,7 @@ class _PortTakenError(Exception):
 
 @contextmanager
 def launch_broker(
-    kind: Literal["auto", "mosquitto", "amqtt"] = "auto",
+    kind: BrokerKind | Literal["auto"] = "auto",
     *,
     port: int | None = None,
     credentials: Mapping[Role, Credentials] | None = None,
@@ -153,12 +186,20 @@ def launch_broker(
     raise RunError(f"no broker started: {_PORT_ATTEMPTS} free ports were taken before it could listen")
 
 
-def _choose_broker(kind: Literal["auto", "mosquitto", "amqtt"]) -> Literal["mosquitto", "amqtt"]:
-    if kind == "amqtt" or (kind == "auto" and mosquitto.executable() is None):
-        return "amqtt"
-    if mosquitto.executable() is None:
-        raise InputError("broker(='mosquitto') is not installed: install it, or choose 'amqtt'")
-    return "mosquitto"
+def is_installed(kind: BrokerKind) -> bool:
+    """Tell whether a broker can be started here."""
+    return kind not in PROGRAMS or PROGRAMS[kind].executable() is not None
+
+
+def _choose_broker(kind: BrokerKind | Literal["auto"]) -> BrokerKind:
+    if kind == "auto":
+        return "mosquitto" if is_installed("mosquitto") else "amqtt"
+    if not is_installed(kind):
+        package = DEBIAN_PACKAGES[kind]
+        raise InputError(
+            f"broker(={kind!r}) is not installed: install it (package {package} of Debian), or choose 'amqtt'"
+        )
+    return kind
 
 
 def _random_credentials() -> dict[Role, Credentials]:
@@ -176,57 +217,43 @@ def _accounts(logins: Mapping[Role, Credentials], devices: Mapping[str, str]) ->
 def _candidate_ports(port: int | None) -> Iterator[int]:
     if port is None:
         for _ in range(_PORT_ATTEMPTS):
-            yield _bind(0)
+            yield bind_port(0)
         return
     if not 0 < port < 65_536:
         raise InputError(f"broker port(={port}) must be 1 to 65535")
     try:
-        yield _bind(port)
+        yield bind_port(port)
     except PermissionError as error:
         raise InputError(f"broker port(={port}) cannot be used: {error.strerror}") from error
     except OSError:
         return  # in use
 
 
-def _bind(port: int) -> int:
-    """Return *port*, or a free one for 0, after listening on it for a moment.
-
-    Raises:
-        OSError: the port is taken.
-    """
-    with socket.socket() as probe:
-        # As brokers do, so that connections of a broker that has just ended do not block the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((LOOPBACK, port))
-        probe.listen(1)
-        bound: int = probe.getsockname()[1]
-        return bound
-
-
 @contextmanager
 def _start_broker(
-    kind: Literal["mosquitto", "amqtt"],
+    kind: BrokerKind,
     port: int,
     logins: Mapping[Role, Credentials],
     accounts: Sequence[Account],
 ) -> Iterator[RunningBroker]:
     endpoint = Endpoint(LOOPBACK, port, kind, CAPABILITIES[kind], logins)
     with ExitStack() as stack:
-        log = stack.enter_context(TemporaryFile())
-        if kind == "mosquitto":
+        log, ready = stack.enter_context(TemporaryFile()), ""
+        if kind in PROGRAMS:
             directory = stack.enter_context(temporary_folder())
-            program = mosquitto.executable()
+            program = PROGRAMS[kind].executable()
             assert program is not None
             try:
-                mosquitto.write_files(directory, LOOPBACK, port, accounts)
+                PROGRAMS[kind].write_files(directory, LOOPBACK, port, accounts)
             except OSError as error:
                 raise RunError(
                     f"{directory}: the broker's files cannot be written: {os_error_text(error)}"
                 ) from None
-            start = partial(_spawn, mosquitto.command(program, directory), log)
+            ready = PROGRAMS[kind].READY
+            start = partial(_spawn, PROGRAMS[kind].command(program, directory), log)
         else:
             start = partial(_start_embedded, port, accounts, log)
-        broker = RunningBroker(endpoint, start, log)
+        broker = RunningBroker(endpoint, start, log, ready)
         stack.callback(broker.end)
         _wait_until_ready(broker)
         yield broker
@@ -261,7 +288,7 @@ def _wait_until_ready(broker: RunningBroker) -> None:
         RunError: it ended for another reason, or takes too long.
     """
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while not _answers(broker.endpoint):
+    while not broker.is_ready():
         if broker.exit_report():
             raise _start_failure(broker)
         if time.monotonic() > deadline:
@@ -273,17 +300,9 @@ def _wait_until_ready(broker: RunningBroker) -> None:
         raise _start_failure(broker)
 
 
-def _answers(endpoint: Endpoint) -> bool:
-    try:
-        check_reachable(endpoint, timeout_s=1.0)
-    except InputError:
-        return False
-    return True
-
-
 def _start_failure(broker: RunningBroker) -> Exception:
     try:
-        _bind(broker.endpoint.port)
+        bind_port(broker.endpoint.port)
     except OSError:
         return _PortTakenError()
     return RunError(f"broker does not start: {broker.exit_report()}")

@@ -2,10 +2,8 @@
 
 import base64
 import hashlib
-import os
 import secrets
 import shutil
-import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,26 +11,22 @@ from string import Template
 
 from broker_config.accounts import Account
 from broker_config.acl import mosquitto_acl
+from broker_config.daemons import LARGEST_MESSAGE, find_daemon, guarded
 from broker_config.file_modes import is_root, write_secret
-from wire.update_part import MAX_PART_BYTES
 
-PARENT_GUARD = Path(__file__).with_name("parent_guard.py")
-# Folders of daemons are often missing from a user's PATH.
-_DAEMON_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
+READY = ""
 _SALT_BYTES = 12
 _ITERATIONS = 101  # mosquitto's own default; random passwords need no slower hash
 
 
 def executable() -> str | None:
     """Return the path of mosquitto; None if it is not installed."""
-    return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(_DAEMON_FOLDERS))
+    return find_daemon("mosquitto")
 
 
 def command(program: str, directory: Path) -> list[str]:
     """Return the command that runs mosquitto with the files in *directory* until its parent ends."""
-    configuration = str(directory / "mosquitto.conf")
-    # -I -S: the guard needs only the standard library, and starts in 15 ms this way.
-    return [sys.executable, "-I", "-S", str(PARENT_GUARD), str(directory), program, "-c", configuration]
+    return guarded(directory, [program, "-c", str(directory / "mosquitto.conf")])
 
 
 def write_files(directory: Path, host: str, port: int, accounts: Sequence[Account]) -> None:
@@ -48,10 +42,6 @@ def write_files(directory: Path, host: str, port: int, accounts: Sequence[Accoun
     if is_root():
         for path in (directory, *(directory / name for name in texts)):
             shutil.chown(path, user)
-
-
-LARGEST_MESSAGE = MAX_PART_BYTES + 1024
-"""Largest part that a scenario may request, with its topic, in bytes."""
 
 
 def configuration(

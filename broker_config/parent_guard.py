@@ -1,7 +1,7 @@
 """Run a command until the parent process ends: ``parent_guard.py DIRECTORY COMMAND...``.
 
 When the parent has ended, *DIRECTORY* is removed. If the command ends by itself, the folder stays: the parent
-may start the command again.
+may start the command again. Whatever the command has started in our process group ends with it.
 
 The parent holds the other end of our standard input, which closes when the parent ends. The kernel's own
 death signal (prctl) is lost when a daemon started by root changes its user, as mosquitto does.
@@ -18,6 +18,7 @@ import threading
 
 _KILL_AFTER_S = 5.0
 _LINGER_S = 0.2
+_REMOVAL_S = 10.0
 _OPEN_FILES = 65_536  # one per connection; the usual 1024 would limit a fleet
 
 
@@ -42,10 +43,18 @@ def end_process(child: "subprocess.Popen[bytes]") -> None:
         child.kill()
 
 
-def end_with_parent(child: "subprocess.Popen[bytes]", directory: str) -> None:
+def end_group() -> None:
+    """End the other processes of our group, such as the daemon that lists the nodes of RabbitMQ."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+
+
+def end_with_parent(child: "subprocess.Popen[bytes]", directory: str, parent_ended: threading.Event) -> None:
     """Wait until the parent has ended or closed its end on purpose; then end *child*."""
     while os.read(0, 4096):
         pass
+    parent_ended.set()
     end_process(child)
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -55,13 +64,18 @@ def main(directory: str, command: list[str]) -> int:
     allow_many_connections()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(128 + signal.SIGTERM))
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    parent_ended = threading.Event()
     try:
-        watching = threading.Thread(target=end_with_parent, args=(child, directory), daemon=True)
+        watching = threading.Thread(
+            target=end_with_parent, args=(child, directory, parent_ended), daemon=True
+        )
         watching.start()
         status = child.wait()
-        watching.join(_LINGER_S)  # if the parent has ended, its directory is being removed
+        if parent_ended.wait(_LINGER_S):
+            watching.join(_REMOVAL_S)  # the directory is being removed
     finally:
         end_process(child)
+        end_group()
     return status if status >= 0 else 128 - status
 
 

@@ -83,7 +83,7 @@ def run(
         clock: instead of the scenario's.
         sample: simulate a share of each group and scale it to the fleet: ``"1 %"`` or 0.01.
         engine: the program of the devices: ``simpy``, ``kernel`` or ``auto``.
-        broker: ``auto``, ``mosquitto``, ``amqtt`` or the URL of a broker.
+        broker: ``auto``, ``mosquitto``, ``amqtt``, ``rabbitmq``, ``nats`` or the URL of a broker.
         data: folder or file of the scenario's data; None: in ``PEELFLEET_DATA``.
         out: folder for run directories.
         store: folder in which trained models are cached; None: in ``PEELFLEET_STORE``.

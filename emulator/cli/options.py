@@ -172,7 +172,8 @@ Sample = Annotated[
     ),
 ]
 Broker = Annotated[
-    str | None, typer.Option(envvar="PEELFLEET_BROKER", help=f"auto, mosquitto, amqtt or {BROKER_URL}.")
+    str | None,
+    typer.Option(envvar="PEELFLEET_BROKER", help=f"auto, mosquitto, amqtt, rabbitmq, nats or {BROKER_URL}."),
 ]
 Data = Annotated[
     Path | None, path_option("Folder or file of the scenario's data; default: in PEELFLEET_DATA.")

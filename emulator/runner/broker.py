@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from broker_config.endpoint import Endpoint, check_reachable, parse_url
 from broker_config.launch import RunningBroker, launch_broker
 from emulator.realtime.local_fleet import device_passwords
+from scenarios.language.checks import BROKERS
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
+from wire.units import format_bytes
 
 REACH_TIMEOUT_S = 5.0
-MANAGED = ("auto", "mosquitto", "amqtt")
-"""Brokers that a run starts and stops itself."""
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def open_broker(
 
     Args:
         scenario: the scenario.
-        broker: one of `MANAGED`, or a URL.
+        broker: one of `BROKERS`, or a URL.
         on_warning: receives a text about features that the broker lacks and the run does not need.
 
     Raises:
@@ -32,7 +32,7 @@ def open_broker(
     """
     if scenario.clock == "virtual":
         yield None
-    elif broker in MANAGED:
+    elif broker in BROKERS:
         passwords = device_passwords(scenario)
         with launch_broker(broker, devices=passwords) as running:  # type: ignore[arg-type]  # the literals just named
             _check_capable(scenario, running.endpoint, on_warning)
@@ -79,6 +79,7 @@ class RunBroker:
 
 def _check_capable(scenario: Scenario, endpoint: Endpoint, on_warning: Callable[[str], None]) -> None:
     """Check that the broker has what the scenario needs; warn of features that only clients would miss."""
+    _check_messages(scenario, endpoint)
     if scenario.clock != "realtime":
         return
     settings, can = scenario.realtime, endpoint.capabilities
@@ -103,3 +104,21 @@ def _check_capable(scenario: Scenario, endpoint: Endpoint, on_warning: Callable[
         on_warning(
             f"broker {endpoint.kind} has no {', no '.join(lacking)}: do not test here who relies on them"
         )
+
+
+def _check_messages(scenario: Scenario, endpoint: Endpoint) -> None:
+    """Check that the broker carries the topics and the parts of the scenario."""
+    can, largest = endpoint.capabilities, scenario.updates.max_payload
+    if largest > can.largest_part_bytes:
+        raise InputError(
+            f"updates.max_payload(={format_bytes(largest)}) must be at most "
+            f"{format_bytes(can.largest_part_bytes)} on broker {endpoint.kind}"
+        )
+    names = {"name": scenario.name}
+    names |= {f"fleet[{number}].name": group.name for number, group in enumerate(scenario.fleet)}
+    for key, name in names.items():
+        if "." in name and not can.names_with_dots:
+            raise InputError(
+                f"{key}(={name}) must have no '.' on broker {endpoint.kind}: it writes the levels of a topic "
+                "with dots between them"
+            )

@@ -30,7 +30,7 @@ from emulator.run_directory.event_split import draft_rows, split_rows
 from emulator.run_directory.layout import EVENTS, PARTS, SCENARIO, RunDraft, new_run_directory, write_summary
 from emulator.run_directory.manifest import add_files
 from emulator.run_directory.model_note import NOTE, write_model_note
-from emulator.runner.broker import MANAGED, RunBroker, open_broker
+from emulator.runner.broker import RunBroker, open_broker
 from emulator.runner.observer import RunObserver
 from emulator.runner.ranges import check_executor, check_shards, range_executor, simulate_ranges
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
@@ -45,6 +45,7 @@ from emulator.simulation.trace_files import TraceFiles, read_trace_files
 from emulator.space.check_space import check_space, describe_size
 from emulator.space.fleet_size import estimate_size, recorded_size
 from emulator.space.space_estimate import Processes, estimate_space
+from scenarios.language.checks import BROKERS
 from scenarios.language.scenario import Scenario
 from scenarios.language.warnings import scenario_warnings
 from wire.errors import InputError, NoAnswerError
@@ -216,7 +217,7 @@ def _check_open_files(scenario: Scenario, options: RunOptions) -> None:
     if scenario.clock != "realtime" or scenario.realtime.connections != "per_device":
         return
     devices = count_devices(scenario.fleet)
-    managed = (options.broker or scenario.broker) in MANAGED
+    managed = (options.broker or scenario.broker) in BROKERS
     check_open_files(devices if managed else -(-devices // options.shards))
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
-from typing import Final
+from typing import Final, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
+from broker_config.daemons import BrokerKind
 from devices.event_log import Pressure, labels_of
 from devices.timeline.actions import Action
 from devices.timeline.faults import LinkFault
@@ -21,7 +22,7 @@ from wire.topics import valid_name
 from wire.units import format_bytes, format_duration
 
 MAX_NAME = 40
-BROKERS = ("auto", "mosquitto", "amqtt")
+BROKERS = ("auto", *get_args(BrokerKind))
 MAX_ERRORS = 101
 """The search for errors ends after these."""
 MAX_DEVICES = 10_000_000

@@ -263,8 +263,8 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     end of the last stage."""
 
     broker: str = "auto"
-    """Broker of lockstep and realtime: auto, mosquitto or amqtt to start one, or the mqtt://host[:port] of a
-    running one."""
+    """Broker of lockstep and realtime: auto, mosquitto, amqtt, rabbitmq or nats to start one
+    ([brokers.md](brokers.md)), or the mqtt://host[:port] of a running one."""
 
     data: Data = Synthetic()
     """Source of the interactions."""

@@ -5,7 +5,8 @@ import hashlib
 from pathlib import Path
 
 from broker_config.accounts import Account
-from broker_config.mosquitto import LARGEST_MESSAGE, configuration, password_line, write_files
+from broker_config.daemons import LARGEST_MESSAGE
+from broker_config.mosquitto import configuration, password_line, write_files
 from wire.topics import Role
 
 

@@ -15,7 +15,7 @@ POLL_S = 0.2
 
 def start(
     kind: Annotated[
-        Literal["auto", "mosquitto", "amqtt"],
+        Literal["auto", "mosquitto", "amqtt", "rabbitmq", "nats"],
         typer.Argument(help="auto takes mosquitto if it is installed."),
     ] = "auto",
     port: Annotated[int | None, typer.Option(help="Port on the loopback interface; else a free one.")] = None,

@@ -53,7 +53,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
         (["replay"], "<virtual|lockstep>"),
         (["cloud"], "<text|json>"),
         (["cloud"], "<delta|full>"),
-        (["broker", "start"], "<auto|mosquitto|amqtt>"),
+        (["broker", "start"], "<auto|mosquitto|amqtt|rabbitmq|nats>"),
         (["broker", "init"], "<mosquitto|emqx>"),
     ],
 )

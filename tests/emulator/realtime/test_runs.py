@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.kills import VICTIMS, Killer, faults_of
 from broker_config import mosquitto
+from broker_config.daemons import BrokerKind
+from broker_config.launch import is_installed
 from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.realtime_measurements import read_doubts
 from emulator.run_directory.event_log import JOURNAL, EventLogWriter, read_draft
@@ -77,6 +79,19 @@ def test_the_embedded_broker_carries_it_too_and_what_it_has_not_is_told(
     doubts = read_doubts(real.summary)
     warned = [warning[: len(wills)] for warning in observer.warnings if warning not in doubts]
     assert warned == [wills] * (connections == "per_device")
+    check_whole(real)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "connections"), [("nats", "pooled"), ("rabbitmq", "per_device")])
+def test_other_brokers_carry_it_too(runner: Runner, kind: BrokerKind, connections: str) -> None:
+    if not is_installed(kind):
+        pytest.skip(f"{kind} is not installed")
+    real = runner.run(CALM, *REAL, "stop_time=1 min", f"realtime.connections={connections}", broker=kind)
+    virtual = runner.run(CALM, "stop_time=1 min")
+    for key in ("devices", "budget_changes", "updates_lost"):
+        assert real.summary[key] == virtual.summary[key], key
+    assert real.summary["broker_messages_dropped"] is None
     check_whole(real)
 
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 import yaml
 
-from broker_config import mosquitto
-from broker_config.launch import launch_broker
+from broker_config.daemons import BrokerKind
+from broker_config.launch import is_installed, launch_broker
 from devices.event_log import COLUMNS
 from emulator.metrics.realtime_measurements import KEYS as REALTIME_KEYS
 from emulator.processes.cloud_process import url_with_password
@@ -91,13 +91,44 @@ def test_a_model_is_trained_once(runner: Runner, tmp_path: Path) -> None:
     assert len({model.folder for model in observer.models}) == 2
 
 
-@pytest.mark.parametrize("kind", [pytest.param("mosquitto", marks=pytest.mark.broker), "amqtt"])
-def test_through_a_real_broker_the_log_is_the_same(runner: Runner, kind: str) -> None:
-    if kind == "mosquitto" and mosquitto.executable() is None:
-        pytest.skip("mosquitto is not installed")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("mosquitto", marks=pytest.mark.broker),
+        "amqtt",
+        pytest.param("nats", marks=pytest.mark.slow),
+        pytest.param("rabbitmq", marks=pytest.mark.slow),
+    ],
+)
+def test_through_a_real_broker_the_log_is_the_same(runner: Runner, kind: BrokerKind) -> None:
+    if not is_installed(kind):
+        pytest.skip(f"{kind} is not installed")
     virtual, lockstep = runner.run(), runner.run(TINY, "clock=lockstep", f"broker={kind}")
     assert lockstep.summary["event_log_sha256"] == virtual.summary["event_log_sha256"]
     assert lockstep.summary["reports_sent_again"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (
+            "name=a.fleet",
+            r"name\(=a.fleet\) must have no '\.' on broker nats: it writes the levels of a topic",
+        ),
+        ("fleet[1].name=tv.box", r"fleet\[1\].name\(=tv.box\) must have no '\.' on broker nats"),
+        (
+            "updates.max_payload=16 MiB",
+            r"max_payload\(=16 MiB\) must be at most 8 MiB on broker nats",
+        ),
+    ],
+)
+def test_what_a_broker_lacks_is_refused_with_the_key_that_needs_it(
+    runner: Runner, change: str, refusal: str
+) -> None:
+    if not is_installed("nats"):
+        pytest.skip("nats-server is not installed")
+    with pytest.raises(InputError, match=refusal):
+        runner.run(TINY, "clock=lockstep", "broker=nats", change)
 
 
 def test_every_device_ends_with_the_pee_for_its_last_budget(runner: Runner) -> None:
