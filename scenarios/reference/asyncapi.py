@@ -320,7 +320,7 @@ def _schemas() -> Json:
             schema["properties"][name] = {"description": words[name].replace("``", "`"), **whole, **field}
         if cls is not Geometry:
             schema["additionalProperties"] = True
-    for signed in (ModelNotice, ErrorAnswer):
+    for signed in (ModelNotice, RolloutNotice, ErrorAnswer):
         schemas[signed.__name__]["properties"]["signature"] = _SIGNATURE
     schemas[Codec.__name__]["description"] = "How numbers are stored: protocol.md, under Blocks."
     schemas[Score.__name__]["description"] = "How a score is made: protocol.md, under Ranking."
