@@ -27,6 +27,8 @@ Case = Callable[["DeviceConversation"], Steps[None]]
 
 SET_BUDGET, RESTART, KILL = "set-budget", "restart", "kill"
 """Orders to the device's owner; the payload is the budget in bytes, as text, or empty."""
+CUT, HEAL = "cut", "heal"
+"""Orders to the proxy between the device and its broker."""
 MOST_SHOWN: Final = 40
 """Messages that are shown of a rule that failed: the last ones."""
 
@@ -49,6 +51,8 @@ class ConformanceSettings:
     """True if the owner's command can start the device again with another budget."""
     kills: bool = False
     """True if the owner's command can kill the device, so that it cannot say goodbye."""
+    cuts: bool = False
+    """True if the device connects through a proxy that can cut its connection."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ SIGNED: Final = (MessageKind.MODEL, MessageKind.PEE, MessageKind.ERROR)
 
 
 class Order(NamedTuple):
-    """Something for the driver to do: publish a message of a kind, `SET_BUDGET`, `RESTART` or `KILL`."""
+    """Something for the driver to do: publish a message of a kind, or one of the orders above."""
 
     kind: str
     payload: bytes
@@ -130,6 +134,8 @@ class DeviceConversation:
         """The budget of the last report."""
         self.statuses: list[Status] = []
         """The statuses that the device has said, or the broker for it."""
+        self.attempts: list[int] = []
+        """The times at which the device has connected to the proxy, or tried to."""
         self._orders: list[Order] = []
         self._reports: deque[tuple[int, BudgetReport]] = deque()
         self._log: list[LoggedMessage] = []
@@ -152,6 +158,11 @@ class DeviceConversation:
                 self._on_report(decode(payload, BudgetReport))
         except RemoteProtocolError as error:
             self.fail("R28", f"a {kind.value} message is refused: {error}")
+
+    def on_attempt(self, now_ns: int) -> None:
+        """Learn that the device connects."""
+        self.now_ns = now_ns
+        self.attempts.append(now_ns)
 
     def take_orders(self) -> list[Order]:
         """Return the orders that are to be carried out now, in their order."""

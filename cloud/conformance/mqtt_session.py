@@ -1,13 +1,17 @@
 """A test over a broker: messages of the scripted cloud and of the device, and commands of the owner."""
 
 import asyncio
+import contextlib
 import logging
 import shlex
 import time
 from dataclasses import dataclass
 from typing import Final
 
+from cloud.conformance.broker_proxy import BrokerProxy
 from cloud.conformance.conversation import (
+    CUT,
+    HEAL,
     KILL,
     RESTART,
     SET_BUDGET,
@@ -47,6 +51,8 @@ class DeviceUnderTest:
     """A command that starts it again with that budget; empty: it cannot be started again."""
     kill_command: str = ""
     """A command that kills it, so that it cannot say goodbye; empty: it cannot be killed."""
+    proxy_port: int | None = None
+    """The port by which it connects to its broker; None: it connects without a proxy."""
 
     def topic(self, kind: MessageKind) -> str:
         """Return the topic of a message between it and the cloud."""
@@ -95,11 +101,18 @@ async def judge_device(
                 arrived.set()
 
         start = time.monotonic_ns()
-        async with new_client(connection, on_message=take) as client:
+
+        def take_attempt() -> None:
+            talk.on_attempt(time.monotonic_ns() - start)
+            arrived.set()
+
+        proxy = BrokerProxy(connection.host, connection.port, take_attempt)
+        way = contextlib.nullcontext() if device.proxy_port is None else proxy.listening(device.proxy_port)
+        async with way, new_client(connection, on_message=take) as client:
             for kind in (MessageKind.STATUS, MessageKind.BUDGET):
                 await subscribe(client, device.topic(kind), 1)
             try:
-                await _play(client, device, talk, arrived, start)
+                await _play(client, device, talk, proxy, arrived, start)
             finally:
                 for kind in (MessageKind.MODEL, MessageKind.CLOUD):
                     await publish(client, kind, device.topic(kind), b"")
@@ -109,13 +122,18 @@ async def judge_device(
 
 
 async def _play(
-    client: Client, device: DeviceUnderTest, talk: DeviceConversation, arrived: asyncio.Event, start_ns: int
+    client: Client,
+    device: DeviceUnderTest,
+    talk: DeviceConversation,
+    proxy: BrokerProxy,
+    arrived: asyncio.Event,
+    start_ns: int,
 ) -> None:
     test = ConformanceTest(talk, CASES)
     while test.deadline_ns is not None:
         arrived.clear()
         for order in test.advance(time.monotonic_ns() - start_ns):
-            await _carry_out(client, device, order)
+            await _carry_out(client, device, proxy, order)
         if test.deadline_ns is None or arrived.is_set():
             continue
         rest_s = (test.deadline_ns - (time.monotonic_ns() - start_ns)) / NS_PER_S
@@ -125,13 +143,17 @@ async def _play(
             continue
 
 
-async def _carry_out(client: Client, device: DeviceUnderTest, order: Order) -> None:
+async def _carry_out(client: Client, device: DeviceUnderTest, proxy: BrokerProxy, order: Order) -> None:
     if order.kind == SET_BUDGET:
         await _run_command(device.budget_command, order.payload.decode())
     elif order.kind == RESTART:
         await _run_command(device.restart_command, order.payload.decode())
     elif order.kind == KILL:
         await _run_command(device.kill_command, "")
+    elif order.kind == CUT:
+        proxy.cut()
+    elif order.kind == HEAL:
+        proxy.heal()
     else:
         kind = MessageKind(order.kind)
         await publish(client, kind, device.topic(kind), order.payload)

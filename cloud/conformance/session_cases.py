@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
+from cloud.conformance.connection_cases import CONNECTIONS
 from cloud.conformance.conversation import (
-    KILL,
     RESTART,
     SET_BUDGET,
     Case,
@@ -132,33 +132,6 @@ def start_above_budget(talk: DeviceConversation) -> Steps[None]:
     talk.expected = None
 
 
-def killed(talk: DeviceConversation) -> Steps[None]:
-    """Hear from the broker that the device is lost, when it was killed (R2)."""
-    if not (talk.settings.kills and talk.settings.restarts):
-        missing = "--restart-command" if talk.settings.kills else "--kill-command"
-        talk.verdicts.skip("R2", f"the device cannot be killed and started again: there is no {missing}")
-        return
-    model, report = yield from talk.announce()
-    talk.finish(model, report)
-    yield from talk.stays_quiet(talk.settings.quiet_ns)
-    talk.statuses.clear()
-    talk.send(KILL, b"")
-    end_ns = talk.now_ns + talk.settings.prompt_ns
-    while not talk.statuses and talk.now_ns < end_ns:
-        yield end_ns
-    said = [(status.online, status.reason) for status in talk.statuses]
-    is_will = said == [(False, "connection lost")]
-    seen = f"its status is {said[0]}" if said else "no status came"
-    talk.judge("R2", is_will, f"{seen} within {talk.settings.prompt_ns / NS_PER_S:g} s after it was killed")
-    talk.send(RESTART, b"%d" % report.budget_bytes)
-    again = yield from talk.next_report(talk.settings.start_ns)
-    talk.expected = None
-    if again is not None:
-        talk.finish(model, again)
-        yield from talk.stays_quiet(talk.settings.quiet_ns)
-    talk.expected = None
-
-
 def _judge_fall(
     talk: DeviceConversation, rule: str, model: TrialModel, held: int, *, may_forget: bool = False
 ) -> Steps[None]:
@@ -262,7 +235,7 @@ CASES: Final[tuple[Case, ...]] = (
     *REFUSALS,
     growth_and_fall,
     start_above_budget,
-    killed,
+    *CONNECTIONS,
     error_retry,
     error_restart,
     error_wait,

@@ -13,6 +13,7 @@ RULES: Final[dict[str, str]] = {
     "R2": "has a last will",
     "R3": "says that it is there, and takes in notices and parts",
     "R4": "acts on the last notice of a burst only",
+    "R5": "connects again after longer and longer waits",
     "R6": "numbers of reports rise",
     "R7": "remembers the notice of the version that it holds, and refuses impossible ones",
     "R8": "reports when it is connected and the notice is there",
@@ -21,6 +22,7 @@ RULES: Final[dict[str, str]] = {
     "R11": "reports when its budget grows",
     "R12": "takes a part in by the rules in their order, and changes nothing before all are kept",
     "R13": "reports again when no answer comes, later and later",
+    "R14": "keeps what it holds when its connection breaks, and reports it",
     "R15": "drops what exceeds its budget when it starts, then reports",
     "R16": "reports again at once, and once, after a refused part",
     "R17": "waits after many refused answers",
@@ -46,8 +48,6 @@ RULES: Final[dict[str, str]] = {
 
 NOT_CHECKED: Final[dict[str, str]] = {
     "R1": "login and TLS are between the device and its broker",
-    "R5": "the broker belongs to others and is not stopped",
-    "R14": "the broker belongs to others and is not stopped",
     "R30": "no layers are retained",
     "R35": "names of items are not on the wire",
     "R40": "no rollout is played",

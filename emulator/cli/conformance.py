@@ -25,27 +25,38 @@ from wire.text import printable
 from wire.topics import Role
 from wire.units import Duration
 
+BudgetCommand = Annotated[
+    str, typer.Option(metavar="<command>", help="Sets the device's budget to {bytes}.", show_default=False)
+]
+RestartCommand = Annotated[
+    str,
+    typer.Option(
+        metavar="<command>", help="Starts the device again with budget {bytes}.", show_default=False
+    ),
+]
+KillCommand = Annotated[
+    str,
+    typer.Option(metavar="<command>", help="Kills the device, which cannot say goodbye.", show_default=False),
+]
+ProxyPort = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65_535,
+        help="Pass the device's connection on from this port, to cut it.",
+        show_default=False,
+    ),
+]
+
 
 def conformance(
     broker: BrokerUrl,
     device: Annotated[str, name_option("The device's id, as in its topics.")],
     fleet: FleetName = "conformance",
-    budget_command: Annotated[
-        str,
-        typer.Option(metavar="<command>", help="Sets the device's budget to {bytes}.", show_default=False),
-    ] = "",
-    restart_command: Annotated[
-        str,
-        typer.Option(
-            metavar="<command>", help="Starts the device again with budget {bytes}.", show_default=False
-        ),
-    ] = "",
-    kill_command: Annotated[
-        str,
-        typer.Option(
-            metavar="<command>", help="Kills the device, which cannot say goodbye.", show_default=False
-        ),
-    ] = "",
+    budget_command: BudgetCommand = "",
+    restart_command: RestartCommand = "",
+    kill_command: KillCommand = "",
+    proxy_port: ProxyPort = None,
     prompt: Annotated[Duration, duration_option("Longest time to a report that is due at once.")] = default(
         "5 s"
     ),
@@ -62,7 +73,7 @@ def conformance(
     quiet: Annotated[bool, quiet_option("Print the rules that failed, and the last line.")] = False,
 ) -> None:
     """Play the cloud against a device, and judge it rule by rule; see docs/conformance.md."""
-    tested = DeviceUnderTest(fleet, device, budget_command, restart_command, kill_command)
+    tested = DeviceUnderTest(fleet, device, budget_command, restart_command, kill_command, proxy_port)
     tested.check_commands()
     settings = ConformanceSettings(
         prompt_ns=prompt,
@@ -72,6 +83,7 @@ def conformance(
         sets_budget=bool(budget_command),
         restarts=bool(restart_command),
         kills=bool(kill_command),
+        cuts=proxy_port is not None,
     )
     check_settings(settings)
     connection = broker.connection(Role.CLOUD, f"conformance:{fleet}.{device}")

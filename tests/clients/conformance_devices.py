@@ -10,6 +10,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.conformance.conversation import (
+    CUT,
+    HEAL,
     KILL,
     RESTART,
     SET_BUDGET,
@@ -35,9 +37,11 @@ from wire.messages import (
     decode,
     encode,
 )
+from wire.mqtt.backoff import Backoff
 from wire.mqtt.client import device_will
 from wire.signatures import check_json
 from wire.topics import MessageKind
+from wire.units import NS_PER_S
 from wire.update_part import Layout, build_body, decode_part, encode_part, peek
 
 PAGES = Path(__file__).parents[2] / "docs"
@@ -60,6 +64,10 @@ class FaultlessDevice:
         self.verify = verify if has_key else None
         self.statuses: list[bytes] = []
         """Statuses that the broker has of it, to be delivered."""
+        self.is_cut = False
+        self.backoff = Backoff(lambda: 0.0)
+        self.attempt_ns = 2**63 - 1
+        """The time of the next attempt to connect."""
         cache = self.cache = BlockCache()
         user = 3 if group is None else None
         settings = DeviceSettings("lab", "phone-1", user, group, retry_s=self.retry_s)
@@ -79,7 +87,27 @@ class FaultlessDevice:
     @property
     def next_deadline_ns(self) -> int:
         """The next time at which a report may be due."""
-        return self.holder.next_deadline_ns
+        return min(self.holder.next_deadline_ns, self.attempt_ns)
+
+    def lose_connection(self, now_ns: int) -> None:
+        """Live without a connection, and try to connect again."""
+        self.is_cut = True
+        self.holder.on_disconnected()
+        self.backoff.ended(3600.0)
+        self.attempt_ns = now_ns + self.wait_ns()
+
+    def wait_ns(self) -> int:
+        """Return the wait before the next attempt to connect."""
+        return int(self.backoff.wait_s() * 1e9)
+
+    def attempt(self, now_ns: int) -> None:
+        """Try to connect."""
+        if self.is_cut:
+            self.backoff.ended(None)
+            self.attempt_ns = now_ns + self.wait_ns()
+        else:
+            self.attempt_ns = 2**63 - 1
+            self.holder.on_connected(now_ns)
 
     def receive(self, kind: str, payload: bytes, now_ns: int) -> None:
         """Take in a message of the cloud."""
@@ -105,6 +133,10 @@ class FaultlessDevice:
             self.restart(int(payload), now_ns)
         elif kind == KILL:
             self.kill()
+        elif kind == CUT:
+            self.lose_connection(now_ns)
+        elif kind == HEAL:
+            self.is_cut = False
         else:
             self.receive(kind, payload, now_ns)
 
@@ -361,6 +393,21 @@ class WillLessDevice(FaultlessDevice):
         self.holder.on_disconnected()
 
 
+class EagerDevice(FaultlessDevice):
+    """Tries to connect ten times a second."""
+
+    def wait_ns(self) -> int:
+        return NS_PER_S // 10
+
+
+class LosingDevice(FaultlessDevice):
+    """Forgets what it holds when its connection breaks."""
+
+    def lose_connection(self, now_ns: int) -> None:
+        super().lose_connection(now_ns)
+        self.agent.forget()
+
+
 class LimitlessDevice(FaultlessDevice):
     """Takes in parts of any size, though it has named a largest one."""
 
@@ -486,9 +533,8 @@ def verdicts_on(
         has_hooks: whether its owner can set its budget, start it again and kill it.
         has_connection: whether what its connection does is played, too.
     """
-    settings = ConformanceSettings(
-        sets_budget=has_hooks, restarts=has_hooks, kills=has_hooks and has_connection
-    )
+    has_all = has_hooks and has_connection
+    settings = ConformanceSettings(sets_budget=has_hooks, restarts=has_hooks, kills=has_all, cuts=has_all)
     signs = device.agent.verify is not None or isinstance(device, KeylessDevice)
     signatures = TrialSignatures(KEY.sign, OTHER_KEY.sign, topic) if signs else None
     talk = DeviceConversation(settings, "t", signatures)
@@ -511,10 +557,14 @@ def deliver(device: FaultlessDevice, talk: DeviceConversation, now_ns: int) -> b
     for status in device.statuses:
         talk.on_message(MessageKind.STATUS, status, now_ns)
     device.statuses.clear()
+    tries = now_ns >= device.attempt_ns
+    if tries:
+        device.attempt(now_ns)
+        talk.on_attempt(now_ns)
     reports = device.reports(now_ns)
     for report in reports:
         talk.on_message(MessageKind.BUDGET, report, now_ns)
-    return bool(reports)
+    return tries or bool(reports)
 
 
 def column_of_page(client: str) -> dict[str, str]:
