@@ -1,17 +1,18 @@
 """Retained messages of a fleet that no living cloud or device owns: found by the statuses.
 
 A broker keeps a retained message for ever. Devices that are gone leave their status, clouds that are gone
-their notice, their layers and their own status.
+their notice, their layers, their rollout and their own status.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from wire.errors import RemoteProtocolError
-from wire.messages import MAX_NAMED_MODELS, CloudStatus, ModelNotice, Status, decode
+from wire.messages import MAX_NAMED_MODELS, CloudStatus, ModelNotice, RolloutNotice, Status, decode
 from wire.topics import MessageKind, parse
 
-Known = TypeVar("Known", CloudStatus, Status, ModelNotice)
+Known = TypeVar("Known", CloudStatus, Status, ModelNotice, RolloutNotice)
+_ROLLOUTS = (MessageKind.ROLLOUT, MessageKind.ORDER)
 
 
 class Leftover(NamedTuple):
@@ -48,9 +49,12 @@ def find_leftovers(retained: Mapping[str, bytes]) -> list[Leftover]:
 
 
 def _of_unserved(retained: Mapping[str, bytes], served: set[str]) -> Iterable[Leftover]:
-    """Yield the notice and the layers of models that no service serves."""
+    """Yield the notice, the layers and the rollout of models that no service serves."""
     for topic, payload in retained.items():
         address = parse(topic)
+        rollout = _decoded(payload, RolloutNotice) if address.kind in _ROLLOUTS else None
+        if rollout is not None and not {rollout.version, rollout.previous} & served:
+            yield Leftover(topic, address.kind, f"rollout of model {rollout.version}, which is not served")
         model = ""
         if address.kind is MessageKind.MODEL and (notice := _decoded(payload, ModelNotice)) is not None:
             model = notice.version

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.cloud.services import FLEET, PASSWORD, PATIENCE_S, STORE, World
 from tests.worlds import a_store
 from wire.messages import ModelNotice, decode
 from wire.mqtt.connection import Connection
-from wire.mqtt.retained import read_retained
+from wire.mqtt.retained import clear_retained, read_retained
 from wire.rollout import group_of
 from wire.topics import MessageKind, Role, fleet_topic
 
@@ -47,7 +48,8 @@ class RolloutWorld(World):
     def start_clouds(self) -> None:
         """Start both services."""
         for name in ("one", "two"):
-            self.cloud("--replica", name, "--watch", str(self.folder / "stores"))
+            kept = ["--state", str(self.folder / f"rollout-{name}")]
+            self.cloud("--replica", name, "--watch", str(self.folder / "stores"), *kept)
 
     def kill_clouds(self) -> None:
         """Kill both, as machines that fail do."""
@@ -129,6 +131,11 @@ def holding(devices: list[RealDevice], store: BlockStore) -> set[str]:
     return {name for name, device in zip(NAMES, devices, strict=True) if holds(device, store)}
 
 
+def every_log(world: World, words: str) -> bool:
+    """Tell whether each service has said something."""
+    return all(cloud.said(words) for cloud in world.clouds)
+
+
 async def announced(world: RolloutWorld) -> str:
     """Return the version that the broker keeps for devices that know nothing of rollouts."""
     connection = world.connection(Role.CLOUD, "reader")
@@ -144,45 +151,65 @@ def test_a_rollout_is_started_paused_resumed_and_rolled_back_while_services_are_
         assert code == 0, said
         return said
 
+    async def ready() -> None:
+        await asyncio.to_thread(lambda: [cloud.ready() for cloud in world.clouds])
+
+    async def until_holding(names: set[str], store: BlockStore, what: str) -> None:
+        await until(lambda: holding(devices, store) == names, what)
+
+    devices = [world.device(name) for name in NAMES]
+    late, everybody = NAMES.index(min(FIRST)), set(NAMES)
+
+    async def begin() -> None:
+        """Start the rollout while a device of the first group is away, so that it stays there."""
+        await until_holding(everybody, STORE, "all hold the first model")
+        devices[late].stop()
+        code, said = await asyncio.to_thread(world.order, "start", NEWER.version)
+        assert (code, "must be served by each service" in said) == (2, True)
+        save_store(NEWER, world.folder / "stores" / "newer")  # no service is started again
+        serve_both = partial(every_log, world, f"serving model {STORE.version}, {NEWER.version}")
+        await until(serve_both, "both services serve it")
+        rules = ("--groups", str(GROUPS), "--success-threshold", "100 %")
+        assert "running" in await order("start", NEWER.version, *rules)
+        await until_holding(FIRST - {NAMES[late]}, NEWER, "the first group holds the newer one")
+
+    async def pause_and_forget() -> None:
+        """Pause, kill the services, and let the broker forget; they have files of it."""
+        assert "paused, 1 of 3" in await order("pause")
+        world.kill_clouds()
+        forgotten = [fleet_topic(kind, FLEET) for kind in (MessageKind.ROLLOUT, MessageKind.ORDER)]
+        await clear_retained(world.connection(Role.CLOUD, "eraser"), FLEET, forgotten)
+        world.start_clouds()
+        await ready()
+
     async def story() -> None:
         world.start_clouds()
-        devices = [world.device(name) for name in NAMES]
         async with running(devices):
-            await until(lambda: len(holding(devices, STORE)) == 12, "all hold the first model")
-            code, said = await asyncio.to_thread(world.order, "start", NEWER.version)
-            assert (code, "must be served by each service" in said) == (2, True)
-            save_store(NEWER, world.folder / "stores" / "newer")  # no service is started again
-            serves_both = lambda: all(  # noqa: E731
-                NEWER.version in cloud.log.read_text() for cloud in world.clouds
-            )
-            await until(serves_both, "both serve it")
-            rules = ["--groups", str(GROUPS), "--success-threshold", "100 %", "--pause", "4 s"]
-            assert "running" in await order("start", NEWER.version, *rules)
-            await until(lambda: holding(devices, NEWER) == FIRST, "the first group holds the newer one")
-            assert "paused, 1 of 3" in await order("pause")
-            world.kill_clouds()
-            world.start_clouds()
-            await asyncio.to_thread(lambda: [cloud.ready() for cloud in world.clouds])
-            await asyncio.sleep(5)  # longer than the pause between groups
-            assert (holding(devices, NEWER), holding(devices, STORE)) == (FIRST, set(NAMES) - FIRST)
-            shown = await asyncio.to_thread(world.status)
-            assert shown["rollout"]["state"] == "paused"
-            assert [group["updated"] for group in shown["groups"]] == [len(FIRST), 0, 0]
-            assert await announced(world) == STORE.version
-            await order("resume")
-            await until(lambda: len(holding(devices, NEWER)) == 12, "all hold the newer model")
-            complete = "rollout of model " + NEWER.version + ": complete"
-            await until(lambda: all(cloud.said(complete) for cloud in world.clouds), "complete")
-            assert await announced(world) == NEWER.version
-            world.kill_clouds()
-            world.start_clouds()  # their first store is the older one
-            await asyncio.to_thread(lambda: [cloud.ready() for cloud in world.clouds])
-            assert await announced(world) == NEWER.version
-            assert "rolled back" in await order("rollback")
-            await until(lambda: len(holding(devices, STORE)) == 12, "all hold the first model again")
-            assert await announced(world) == STORE.version
-            code, said = await asyncio.to_thread(world.order, "resume")
-            assert (code, "must be paused" in said) == (2, True)
+            await begin()
+            await pause_and_forget()
+            devices[late] = world.device(NAMES[late])  # it was away all the while
+            async with running([devices[late]]):
+                await until_holding(FIRST, NEWER, "the first group is whole")
+                await asyncio.sleep(3)  # nothing more happens
+                assert (holding(devices, NEWER), holding(devices, STORE)) == (FIRST, everybody - FIRST)
+                shown = await asyncio.to_thread(world.status)
+                assert shown["rollout"]["state"] == "paused"
+                assert [group["updated"] for group in shown["groups"]] == [len(FIRST), 0, 0]
+                assert await announced(world) == STORE.version
+                await order("resume")
+                await until_holding(everybody, NEWER, "all hold the newer model")
+                complete = partial(every_log, world, f"rollout of model {NEWER.version}: complete")
+                await until(complete, "complete")
+                assert await announced(world) == NEWER.version
+                world.kill_clouds()
+                world.start_clouds()  # their first store is the older one
+                await ready()
+                assert await announced(world) == NEWER.version
+                assert "rolled back" in await order("rollback")
+                await until_holding(everybody, STORE, "all hold the first model again")
+                assert await announced(world) == STORE.version
+                code, said = await asyncio.to_thread(world.order, "resume")
+                assert (code, "must be paused" in said) == (2, True)
         refused = [device.counts.refused + device.counts.errors for device in devices]
         assert [dict(each) for each in refused] == [{}] * 12
         assert [device.counts.receipts["rejected"] for device in devices] == [0] * 12

@@ -101,8 +101,10 @@ class RolloutKeeper:
         except SubscriptionRefusedError:  # a broker whose rules are older
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_READ_S if self.current is None else 0.0):
-                await self._wake.wait()
+            async with asyncio.timeout(FIRST_READ_S):
+                while self._at_broker is None:  # an order alone does not say how far it has led
+                    self._wake.clear()
+                    await self._wake.wait()
         if self.fleet_version:
             self._versions.choose_first(self.fleet_version)
 

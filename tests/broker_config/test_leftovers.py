@@ -11,6 +11,7 @@ from broker_config import mosquitto
 from broker_config.leftovers import find_leftovers
 from cloud.service.responder import Responder, notice_of
 from tests.foreign import foreign_broker
+from tests.rollouts import a_rollout
 from tests.worlds import a_store
 from wire.messages import MAX_NAMED_MODELS, PROTOCOL, CloudStatus, Status, encode
 from wire.mqtt.client import new_client, publish
@@ -63,6 +64,19 @@ def test_where_no_service_says_anything_or_one_serves_more_than_it_says_all_laye
     assert topics(silent) == {AWAY}
     many = status(True, *(f"m{number}" for number in range(MAX_NAMED_MODELS)))
     assert topics(RETAINED | {MAIN: many}) == {AWAY, OTHER}
+
+
+def test_a_rollout_is_left_over_when_neither_of_its_versions_is_served() -> None:
+    topic, order = (fleet_topic(kind, "f") for kind in (MessageKind.ROLLOUT, MessageKind.ORDER))
+    for versions, is_left in (
+        (("v2", STORE.version), False),
+        ((STORE.version, "v1"), False),
+        (("v2", "v1"), True),
+    ):
+        told = encode(a_rollout(version=versions[0], previous=versions[1]))
+        assert topics(RETAINED | {topic: told, order: told}) == {
+            *topics(RETAINED), *((topic, order) if is_left else ())
+        }  # fmt: skip
 
 
 @pytest.mark.broker

@@ -20,6 +20,8 @@ LOGIN = {
     MessageKind.MODEL: "that of the cloud",
     MessageKind.BLOCKS: "that of the cloud",
     MessageKind.CLOUD: "that of the cloud",
+    MessageKind.ROLLOUT: "that of the cloud",
+    MessageKind.ORDER: "that of the cloud",
 }
 """The login that may clear a kind of message."""
 
