@@ -31,6 +31,7 @@ from emulator.cli.options import (
     duration_option,
     name_option,
     path_option,
+    quiet_option,
     share_option,
     size_option,
     wrong,
@@ -154,10 +155,11 @@ def cloud(
     log_format: Annotated[
         Literal["text", "json"], typer.Option(help="json writes an object in each line.")
     ] = "text",
+    quiet: Annotated[bool, quiet_option("Log warnings and errors only.")] = False,
     until_stdin_closes: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
 ) -> None:
     """Serve trained models to a fleet over MQTT until interrupted; docs/service.md has the details."""
-    start_logging(log_format)
+    start_logging(log_format, logging.WARNING if quiet else logging.INFO)
     options = CloudOptions(
         stores=store, watch=watch, state=state, broker=broker, fleet=fleet, replica=replica,
         max_payload=max_payload, encoding=encoding, full_if_delta_over=full_if_delta_over,
@@ -311,11 +313,11 @@ def _wait_for_end(loop: asyncio.AbstractEventLoop, service: Service) -> None:
         loop.call_soon_threadsafe(service.stop)
 
 
-def start_logging(log_format: Literal["text", "json"]) -> None:
-    """Write log records to standard error, as text or as JSON lines."""
+def start_logging(log_format: Literal["text", "json"], level: int = logging.INFO) -> None:
+    """Write log records of a level and above to standard error, as text or as JSON lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else logging.Formatter(TEXT))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 _USUAL_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}

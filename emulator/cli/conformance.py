@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from cloud.conformance.conversation import ConformanceSettings
 from cloud.conformance.mqtt_session import DeviceUnderTest, judge_device
@@ -18,6 +19,7 @@ from emulator.cli.service_options import (
     other_signing_function,
     signing_function,
 )
+from emulator.cli.terminal_width import print_prose
 from emulator.exports.conformance_files import conformance_json, conformance_junit
 from wire.event_loops import run_event_loop
 from wire.output_files import write_with_folder
@@ -91,7 +93,7 @@ def conformance(
     signing = None if sign is None else (sign, other_signing_function())
     verdicts = run_event_loop(judge_device(connection, tested, settings, signing))
     for line in verdict_lines(verdicts, quiet=quiet):
-        typer.echo(line)
+        print_prose(Console(), line, hanging=5)
     if json is not None:
         write_with_folder(json, conformance_json(device, verdicts))
     if junit is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from devices.event_log import WALL
-from emulator.cli.options import Data, Store, path_option
+from emulator.cli.options import Data, Store, path_option, quiet_option
 from emulator.cli.terminal import RunDisplay
 from emulator.report.page import write_report
 from emulator.run_directory.event_split import TableRows, draft_rows, part_rows, renumber, split_rows
@@ -56,6 +56,7 @@ def report(
     ] = None,
     data: Data = None,
     store: Store = None,
+    quiet: Annotated[bool, quiet_option("Print the files only; no progress.")] = False,
 ) -> None:
     """Write the report of a run again, even of an unfinished one; or one page over several runs."""
     if len(runs) > 1 or is_sweep(Path(runs[0])):
@@ -65,19 +66,20 @@ def report(
     if out is not None:
         raise InputError(f"--out(={out}) is for several runs: the report of one lies in its folder")
     folder = Path(runs[0])
-    for line in rewrite_report(folder, data, store):
+    for line in rewrite_report(folder, data, store, quiet=quiet):
         typer.echo(line)
     for note in list_unchecked([folder]):
         typer.echo(f"note: {note}", err=True)
 
 
-def rewrite_report(folder: Path, data: Path | None, store: Path | None) -> list[str]:
+def rewrite_report(folder: Path, data: Path | None, store: Path | None, *, quiet: bool = False) -> list[str]:
     """Write the report of the run in *folder*; return lines for the user.
 
     Args:
         folder: a run directory, finished or not.
         data: the folder or file of the scenario's data; only an unfinished run needs them.
         store: the folder of cached models; likewise. None: the folder that the run had.
+        quiet: True to show no progress.
 
     Raises:
         InputError: the folder is not a run directory, is damaged, or nothing was logged.
@@ -87,7 +89,7 @@ def rewrite_report(folder: Path, data: Path | None, store: Path | None) -> list[
     if not logged and not folder.name.endswith(PARTIAL):
         return [str(write_report(folder))]
     if logged:
-        words = _measure(folder, drafts, data, store)
+        words = _measure(folder, drafts, data, store, quiet=quiet)
     elif (folder / SUMMARY).exists():
         words = "the simulation had ended, but its tables and report may be incomplete"
     elif not folder.is_dir():
@@ -97,7 +99,9 @@ def rewrite_report(folder: Path, data: Path | None, store: Path | None) -> list[
     return [f"NOT FINISHED: {words}", str(write_report(folder))]
 
 
-def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Path | None) -> str:
+def _measure(
+    folder: Path, drafts: Sequence[Path], data: Path | None, store: Path | None, *, quiet: bool
+) -> str:
     """Write the results of the draft journals to the run directory; return a line on their extent."""
     scenario = parse(read_scenario(folder), str(folder / SCENARIO))
     if folder.name.startswith(f"{scenario.name}-replay-"):
@@ -106,7 +110,7 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
         )
     scenario = _with_data(scenario, data)
     note = read_model_note(folder)
-    with RunDisplay() as display:
+    with RunDisplay(quiet=quiet) as display:
         if store is None and note is not None:
             store = Path(note.store)
             if not store.exists():

@@ -29,26 +29,44 @@ def print_line(terminal: Console, line: str, style: str | None = None) -> None:
     terminal.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
 
 
-def print_prose(terminal: Console, text: str, style: str | None = None, indent: int = 0) -> None:
-    """Print *text* in lines that fit into *terminal*, broken between words; in a file or a pipe as it is."""
+def print_prose(
+    terminal: Console, text: str, style: str | None = None, indent: int = 0, hanging: int = 0
+) -> None:
+    """Print *text* in lines that fit into *terminal*, broken between words; in a file or a pipe as it is.
+
+    Args:
+        terminal: standard output or standard error.
+        text: words, which may have line breaks.
+        style: of the text.
+        indent: of all lines, in columns.
+        hanging: of the lines that continue another one, besides.
+    """
     width = terminal.width - indent if terminal.is_terminal else None
-    for line in prose_lines(plain_for(terminal, text), width):
+    for line in prose_lines(plain_for(terminal, text), width, hanging):
         print_line(terminal, " " * indent + line, style)
 
 
-def prose_lines(text: str, width: int | None) -> Sequence[str]:
+def prose_lines(text: str, width: int | None, hanging: int = 0) -> Sequence[str]:
     """Return the lines of *text*, broken between words at *width* columns; a longer word is left whole.
 
     Args:
         text: words, which may have line breaks.
         width: None: lines stay as long as they are.
+        hanging: indent of the lines that continue another one, in columns.
     """
     if width is None:
         return text.split("\n")
     return [
         part
         for line in text.split("\n")
-        for part in textwrap.wrap(line, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
+        for part in textwrap.wrap(
+            line,
+            max(width, 1),
+            subsequent_indent=" " * hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        or [""]
     ]
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from broker_config.installation import CLIENTS, CREDENTIALS
 from broker_config.provisioning import BrokerUsers
+from emulator.cli.terminal_width import print_prose
 
 BrokerFolder = Annotated[
     Path, typer.Argument(help="The folder that `broker init` wrote.", show_default=False)
@@ -21,5 +23,8 @@ def show_next_steps(directory: Path, users: BrokerUsers, *, logins: bool) -> Non
         where = directory / (CLIENTS if users.has_certificates else CREDENTIALS)
         typer.echo(f"logins:    {where}")
     folder, names = shlex.quote(str(directory)), " ".join(users.files)
-    typer.echo(f"elsewhere: where the broker runs on another machine, copy from {folder}: {names}")
-    typer.echo("reload:    kill -HUP PID, of mosquitto: it reads them again; the others stay connected")
+    for line in (
+        f"elsewhere: where the broker runs on another machine, copy from {folder}: {names}",
+        "reload:    kill -HUP PID, of mosquitto: it reads them again; the others stay connected",
+    ):
+        print_prose(Console(), line, hanging=11)

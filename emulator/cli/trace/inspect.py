@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from devices.traces.inspect import inspect as inspect_trace
 from devices.traces.inspect import plausibility_warnings
 from devices.traces.writer import check_suffix, digest, read_sidecar
+from emulator.cli.options import Json
 from emulator.cli.trace.options import sidecar_name
 from emulator.cli.trace.statistics_table import table
 from wire.text import printable
@@ -17,10 +19,14 @@ from wire.text import printable
 def inspect(
     trace: Annotated[Path, typer.Argument(help="A trace: .csv or .parquet.", show_default=False)],
     series: Annotated[int, typer.Option(min=0, help="Show at most this many series.")] = 20,
+    json: Json = False,
 ) -> None:
     """Check every column of a trace, and print figures of its series."""
     check_suffix(trace)
     inspected = inspect_trace(trace)
+    if json:
+        typer.echo(msgspec.json.encode(inspected).decode())
+        return
     count = f"{len(inspected.series)} series, {inspected.overall.rows} rows"
     typer.echo(f"{printable(trace)}: {count}; {', '.join(inspected.columns)}")
     if inspected.others:

@@ -6,23 +6,31 @@ one run or machine to the next is replaced by named rules, in the files, and num
 
 import os
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 import scenarios
+from broker_config.installation import Installation, install
+from broker_config.launch import launch_broker
 from cloud.blocks.store import save_store
 from cloud.data.load import load as load_data
+from devices.traces.draft import open_draft
+from devices.traces.writer import Row, Sidecar
+from emulator.processes.cloud_process import url_with_password
 from emulator.simulation.model_cache import store_origin
 from scenarios.language.load import dump, parse
-from tests.emulator.cli.pty_screen import on_terminal, without_terminal
+from tests.emulator.cli.pty_screen import in_a_process, on_terminal, without_terminal
 from tests.emulator.scenarios import TINY
 from tests.worlds import a_store
+from wire.topics import Role
 
 FILES = Path(__file__).with_name("captures")
 WIDTHS = {"80": 80, "120": 120, "file": None}
@@ -82,18 +90,63 @@ COMMANDS: Mapping[str, Sequence[str]] = {
         "trace", "import", "columns", "memory.csv", "--time", "t_s", "--time-unit", "s", "--available",
         "mem_available_bytes", "--unit", "B", "--device", "device_id", "--out", "imported.csv",
     ),
+    "trace-inspect-json": ("trace", "inspect", "memory.csv", "--json"),
+    "trace-record": ("trace", "record", "--out", "sampled.csv", "--for", "200 ms", "--proc", "proc"),
+    "trace-recover": ("trace", "recover", "lost.csv"),
+    "report": ("report", "runs/one"),
+    "report-runs": ("report", "runs/one", "runs/two", "--out", "both.html", "--quiet"),
+    "catalogue": ("catalogue", "small.yaml", "--out", "items.jsonl", "--users", "users.jsonl"),
+    "broker-add": ("broker", "add", "home", "lamp"),
+    "broker-list": ("broker", "list", "home"),
+    "broker-list-json": ("broker", "list", "home", "--json"),
+    "broker-revoke": ("broker", "revoke", "home", "kettle"),
+    "broker-rotate": ("broker", "rotate", "home", "kettle"),
+    "broker-start": ("broker", "start", "amqtt"),
+    "ui": ("ui", "runs", "--no-browser"),
+    "cloud": ("cloud", "--store", "store", "--fleet", "home"),
+    "agent": (
+        "agent", "--fleet", "home", "--device", "kettle", "--user", "3", "--budget", "2 KiB", "--once",
+    ),
+    "conformance": (
+        "conformance", "--device", "kettle", "--start", "1 s", "--prompt", "1 s", "--calm", "1 s", "-q",
+    ),
+    "broker-clean": ("broker", "clean", "--fleet", "away", "--yes"),
     "broker-init": ("broker", "init", "broker", "--fleet", "home", "--device", "kettle", "--force"),
 }  # fmt: skip
 """The commands, by the name of their captures."""
+SERVICES: Mapping[str, str | None] = {
+    "broker-start": r"observer\t.*\n", "ui": "Ctrl-C", "cloud": "serving model .*\n", "agent": None
+}  # fmt: skip
+"""Commands that have a process of their own; Ctrl-C ends it when its output has this. None: it ends."""
+LOGINS: Mapping[str, Role] = {
+    "cloud": Role.CLOUD, "agent": Role.FLEET, "conformance": Role.CLOUD, "broker-clean": Role.CLOUD,
+}  # fmt: skip
+"""Commands that need a broker, with the role whose login they have."""
+KEPT: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("broker-add", "broker-list", "broker-list-json", "broker-revoke", "broker-rotate"), "home"
+    ),
+    "trace-recover": "lost.csv.partial",
+}
+"""Commands that find something as it was at first: some of them change it."""
 FIRST = ("pee-json",)
 """Commands whose files others read."""
 PREPARED = ("sweep", "evaluate")
 """Commands that are called once before the captures, which then show what they find done."""
-SLOW = frozenset(("run-broken", "replay", "sweep", "sweep-quiet", "evaluate"))
+SLOW = frozenset(
+    ("run-broken", "replay", "sweep", "sweep-quiet", "evaluate", "report-runs", *SERVICES, *LOGINS)
+)
 """Commands that take long."""
-WIDE_IS_SLOW = frozenset(("run", "compare", "compare-quiet", "diff", "diff-json", "pee", "pee-json"))
+WIDE_IS_SLOW = frozenset(
+    ("run", "compare", "compare-quiet", "diff", "diff-json", "pee", "pee-json", "report", "catalogue")
+)
 """Commands that take long enough to be compared in the fast tests at one width only."""
 STORED: Sequence[Rule] = (
+    Rule("time of a log line", r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", "TIME"),
+    Rule("status of a cloud that comes and goes", r"TIME INFO peelfleet.agent: cloud main .*\n", ""),
+    Rule("subscription that meets the end of a cloud", r"TIME ERROR mqtt: Unexpected [^~]*?(?=TIME)", ""),
+    Rule("port", r"(?<=127\.0\.0\.1:)\d+", "PORT"),
+    Rule("password", r"(?<=:)[\w-]{20,}(?=@127)", "PASSWORD"),
     Rule("folder of peelfleet", re.escape(str(Path(scenarios.__file__).parents[1])), "PEELFLEET"),
     Rule("time of a run", r"-\d{8}T\d{6}(-\d+)?", "-TIME"),
     Rule("hash", r"(?<![.\d])\b[0-9a-f]{16}([0-9a-f]{48})?\b", "HASH"),
@@ -105,6 +158,7 @@ STORED: Sequence[Rule] = (
 )
 """What differs from one run or machine to the next, and what the files have in its place."""
 COMPARED: Sequence[Rule] = (
+    Rule("rules that no test checks", r"(?<=not checked: )[R\d, \n]+", "RULES\n"),
     Rule("number", r"[-+]?\d[\d,.]*(e[-+]\d+)?", "#"),
     Rule("unit of a small number", r"# (ms|us|s|min|h|B|KiB|MiB)\b", "#"),
     Rule("width of a column", r"[ ─━╸╺]+", " "),
@@ -149,7 +203,8 @@ def prepared_folder(*, slow: bool) -> Iterator[Path]:
                 next((folder / run).iterdir()).rename(folder / "runs" / run)
             for command in (*FIRST, *(PREPARED if slow else ())):
                 without_terminal(COMMANDS[command], folder)
-            yield folder
+            with _broker(folder) if slow else nullcontext():
+                yield folder
         finally:
             os.chdir(before)
 
@@ -165,6 +220,15 @@ def _write_inputs(folder: Path) -> None:
     (folder / "met.csv").write_text("anna,3\nben,7\nanna,5\n")
     (folder / "runs").mkdir()
     save_store(a_store(items=60), folder / "store")
+    (folder / "proc").mkdir()
+    (folder / "proc" / "meminfo").write_text("MemTotal: 4096 kB\nMemAvailable: 1024 kB\n")
+    kept = folder / "kept"
+    kept.mkdir()
+    with open_draft(kept / "lost.csv") as draft:
+        draft.begin(Sidecar(source="a test", licence="none", sampling="once", notes=""))
+        draft.add(Row("recording", 0.0, 1_000_000))
+    install(kept / "home", Installation(fleet="home", hosts=["localhost"], devices=["kettle"]))
+    shutil.copytree(kept / "home", folder / "home")
 
 
 def capture(name: str, width: int | None, folder: Path) -> str:
@@ -176,12 +240,61 @@ def capture(name: str, width: int | None, folder: Path) -> str:
         folder: the prepared folder.
     """
     arguments = COMMANDS[name]
+    if name in KEPT:
+        _put_back(KEPT[name], folder)
     if name == "fold-in":  # a store is never changed
         arguments = [*arguments[:-1], f"folded-{width or 'file'}"]
-    text = without_terminal(arguments, folder) if width is None else on_terminal(arguments, width)
+    with pytest.MonkeyPatch.context() as patch:
+        if name in LOGINS:
+            patch.setenv("PEELFLEET_BROKER", _url(LOGINS[name], folder))
+        with _cloud(folder) if name == "agent" else nullcontext():
+            text = _output(name, arguments, width, folder)
     return stored_text(
         f"$ peelfleet {' '.join(COMMANDS[name])}\n{text}".replace(f"folded-{width or 'file'}", "folded")
     )
+
+
+def _output(name: str, arguments: Sequence[str], width: int | None, folder: Path) -> str:
+    if name in SERVICES:
+        return in_a_process(arguments, width, folder, SERVICES[name])
+    return without_terminal(arguments, folder) if width is None else on_terminal(arguments, width)
+
+
+@contextmanager
+def _broker(folder: Path) -> Iterator[None]:
+    """Run a broker while the block runs."""
+    with launch_broker("amqtt") as running:
+        for role in running.endpoint.credentials:
+            (folder / "kept" / role.value).write_text(url_with_password(running.endpoint, role))
+        yield
+
+
+def _url(role: Role, folder: Path) -> str:
+    """Return the URL of the broker, with the login of a role."""
+    return (folder / "kept" / role.value).read_text()
+
+
+def _put_back(name: str, folder: Path) -> None:
+    """Let a folder or file be as it was at first."""
+    kept, used = folder / "kept" / name, folder / name
+    if kept.is_dir():
+        shutil.rmtree(used)
+        shutil.copytree(kept, used)
+    else:
+        shutil.copy(kept, used)
+
+
+@contextmanager
+def _cloud(folder: Path) -> Iterator[None]:
+    """Run a cloud for the agent while the block runs."""
+    environment = {**os.environ, "PEELFLEET_BROKER": _url(Role.CLOUD, folder)}
+    command = [sys.executable, "-m", "emulator.cli", *COMMANDS["cloud"]]
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if "serving model" in line)
+        yield
+        process.terminate()
+        process.communicate()
 
 
 def main() -> int:

@@ -4,21 +4,27 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
+import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import typer
 
+import scenarios
 from emulator.cli.main import app, usage_error
 from wire.errors import InputError
 
 ROWS = 200
+_OF_A_TERMINAL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE")
+"""Variables by which somebody says how to print."""
 _CONTROL = re.compile(r"\x1b\[(?P<number>[?0-9;]*)(?P<letter>[A-Za-z])|\r|\n")
 
 
@@ -67,9 +73,14 @@ class PtyTerminal:
     @contextmanager
     def receiving(self) -> Iterator[None]:
         """Let this process print on the terminal."""
-        self._reader.start()
-        with _streams(self._theirs, self._theirs):
+        with self.reading() as end, _streams(end, end):
             yield
+
+    @contextmanager
+    def reading(self) -> Iterator[int]:
+        """Yield the end at which somebody prints, and receive what is printed there."""
+        self._reader.start()
+        yield self._theirs
         os.close(self._theirs)
         self._reader.join()
         os.close(self._ours)
@@ -77,7 +88,7 @@ class PtyTerminal:
     @property
     def text(self) -> str:
         """Everything that it has received."""
-        return b"".join(self._received).decode().replace("\r\n", "\n")
+        return b"".join(self._received).decode(errors="replace").replace("\r\n", "\n")
 
     def _read(self) -> None:
         while True:
@@ -103,6 +114,60 @@ def without_terminal(arguments: Sequence[str], folder: Path) -> str:
     files = [folder / "stdout", folder / "stderr"]
     with files[0].open("wb") as out, files[1].open("wb") as err, _streams(out.fileno(), err.fileno()):
         _call(arguments)
+    return _named_texts(files)
+
+
+def in_a_process(arguments: Sequence[str], columns: int | None, folder: Path, until: str | None) -> str:
+    """Return what the command *arguments* prints in a process of its own.
+
+    Args:
+        arguments: of the command.
+        columns: of the terminal; None: there is none.
+        folder: the working folder.
+        until: Ctrl-C comes when the output has this pattern; None: the command ends by itself.
+    """
+    if columns is not None:
+        terminal = PtyTerminal(columns)
+        with terminal.reading() as end:
+            status = _run(arguments, folder, (end, end), until, lambda: terminal.text)
+        text = screen(terminal.text)
+    else:
+        files = [folder / "stdout", folder / "stderr"]
+        with files[0].open("wb") as out, files[1].open("wb") as err:
+            ends = out.fileno(), err.fileno()
+            status = _run(arguments, folder, ends, until, lambda: "".join(map(Path.read_text, files)))
+        text = _named_texts(files)
+    return text + (f"-- exit status {status}\n" if status else "")
+
+
+def _run(
+    arguments: Sequence[str],
+    folder: Path,
+    ends: tuple[int, int],
+    until: str | None,
+    printed: Callable[[], str],
+) -> int:
+    """Run a command until its end, or until it is interrupted; return its status."""
+    packages = str(Path(scenarios.__file__).parents[1])
+    changes = {"TERM": "xterm-256color", "PYTHONPATH": packages}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emulator.cli", *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name not in _OF_A_TERMINAL} | changes,
+        stdin=subprocess.DEVNULL,
+        stdout=ends[0],
+        stderr=ends[1],
+    )
+    while until is not None and process.poll() is None:
+        if re.search(until, printed()):
+            process.send_signal(signal.SIGINT)
+            break
+        time.sleep(0.05)
+    return process.wait(120)
+
+
+def _named_texts(files: Sequence[Path]) -> str:
+    """Return the texts of two files, each under its name, and remove the files."""
     texts = [file.read_text() for file in files]
     for file in files:
         file.unlink()
@@ -135,7 +200,7 @@ def _streams(out: int, err: int) -> Iterator[None]:
         if number or os.isatty(other):
             os.dup2(other, number)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
+        for name in _OF_A_TERMINAL:
             patch.delenv(name, raising=False)
         patch.setenv("TERM", "xterm-256color")
         streams = [os.fdopen(os.dup(number), "w", encoding="utf-8", buffering=1) for number in (1, 2)]

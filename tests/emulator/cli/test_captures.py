@@ -20,8 +20,11 @@ from tests.emulator.cli.captures import (
 )
 from tests.emulator.cli.pty_screen import screen
 
-COPIED = ("broker-init", "diff-json", "pee-json", "validate-json")
-"""Commands whose output is to be copied or read by programs: their lines are as long as they are."""
+COPIED = (
+    "agent", "broker-init", "broker-list-json", "broker-start", "cloud", "conformance", "diff-json",
+    "pee-json", "trace-inspect-json", "validate-json",
+)  # fmt: skip
+"""Commands whose output is to be copied, or is a log or JSON: its lines are as long as they are."""
 
 
 def is_slow(name: str, ending: str) -> bool:

@@ -96,3 +96,18 @@ def test_json_lines_carry_what_else_was_said_and_a_traceback() -> None:
         "level": "error", "logger": "n", "message": "a\nb", "port": 7,
     }  # fmt: skip
     assert found["exception"].endswith("ValueError: why")
+
+
+def test_a_quiet_service_logs_warnings_only(store: Path) -> None:
+    logs = []
+    for quiet in ((), ("--quiet",)):
+        words = ["cloud", "--store", str(store), "--fleet", "f", "--until-stdin-closes", *quiet]
+        done = subprocess.run(
+            [sys.executable, "-m", "emulator.cli", *words],
+            env=os.environ | {"PEELFLEET_BROKER": "mqtt://127.0.0.1:9"},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0
+        logs.append(done.stderr)
+    assert " INFO peelfleet.cloud: stopped: it received 0 messages" in logs[0]
+    assert " INFO " not in logs[1]
