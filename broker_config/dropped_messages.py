@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from broker_config.endpoint import Endpoint
-from wire.mqtt.connection import tls_context
 from wire.topics import Role
 
 DROPPED, CLOCK = "$SYS/broker/publish/messages/dropped", "$SYS/broker/uptime"
@@ -58,15 +56,8 @@ class DropMonitor:
     def __init__(self, endpoint: Endpoint) -> None:
         self._counter = DropCounter()
         self._ticked = threading.Event()
-        self._client = client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"peelfleet-drops-{secrets.token_hex(4)}",
-            protocol=MQTTProtocolVersion.MQTTv311,
-        )
-        if login := endpoint.credentials.get(Role.OBSERVER):
-            client.username_pw_set(login.user, login.password)
-        if endpoint.tls is not None:
-            client.tls_set_context(tls_context(endpoint.tls))
+        client_id = f"peelfleet-drops-{secrets.token_hex(4)}"
+        self._client = client = endpoint.checking_client(client_id, Role.OBSERVER)
         client.reconnect_delay_set(_RECONNECT_S, _RECONNECT_S)
         client.on_connect = self._subscribe
         client.on_message = self._on_message

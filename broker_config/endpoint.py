@@ -23,7 +23,9 @@ from wire.mqtt.connection import Connection, Tls, tls_context
 from wire.topics import Role
 from wire.update_part import MAX_PART_BYTES
 
-_DEFAULT_PORT, _DEFAULT_TLS_PORT = 1883, 8883
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+"""Default port of each scheme."""
+_WEBSOCKET_PATH = "/mqtt"
 _ENCODE = (
     "in a user name or password each of / ? # [ ] @ : % must be percent-encoded: "
     "%2F %3F %23 %5B %5D %40 %3A %25"
@@ -80,28 +82,56 @@ class Endpoint:
     capabilities: Capabilities
     credentials: Mapping[Role, Credentials]
     tls: Tls | None = None
+    websocket_path: str | None = None
+    """Path of the WebSocket that carries MQTT; None: MQTT goes over TCP itself."""
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of the URL."""
+        return ("mqtt" if self.websocket_path is None else "ws") + ("s" if self.tls else "")
 
     @property
     def url(self) -> str:
         """The address without credentials, for messages and for `parse_url`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
+        path = self.websocket_path if self.websocket_path not in (None, _WEBSOCKET_PATH) else ""
+        address = f"{self.scheme}://{host}:{self.port}{path}"
         if self.tls is None:
-            return f"mqtt://{host}:{self.port}"
+            return address
         files = {"ca": self.tls.ca, "cert": self.tls.certificate, "key": self.tls.key}
         query = urlencode({name: path for name, path in files.items() if path is not None}, safe="/")
-        return f"mqtts://{host}:{self.port}" + (f"?{query}" if query else "")
+        return address + (f"?{query}" if query else "")
 
     def connection(self, role: Role, client_id: str) -> Connection:
         """Return the connection settings of *role*."""
         login = self.credentials.get(role)
         user, password = (login.user, login.password) if login else (None, None)
-        return Connection(self.host, self.port, client_id, user, password, self.tls)
+        return Connection(
+            self.host, self.port, client_id, user, password, self.tls, websocket_path=self.websocket_path
+        )
+
+    def checking_client(self, client_id: str, role: Role | None) -> Client:
+        """Return a client of paho that is not connected yet, with the login of *role* if it has one."""
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            transport="tcp" if self.websocket_path is None else "websockets",
+        )
+        if self.websocket_path is not None:
+            client.ws_set_options(path=self.websocket_path)
+        if role is not None and (login := self.credentials.get(role)):
+            client.username_pw_set(login.user, login.password)
+        if self.tls is not None:
+            client.tls_set_context(tls_context(self.tls))
+        return client
 
 
 def parse_url(text: str) -> Endpoint:
     """Parse ``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for TLS; all roles use the same login.
 
-    With ``mqtts://``, certificates may follow, as PEM files: ``?ca=FILE&cert=FILE&key=FILE``, the trusted
+    ``ws://`` and ``wss://`` are MQTT in a WebSocket; the path of theirs may follow the port.
+    With TLS, certificates may follow, as PEM files: ``?ca=FILE&cert=FILE&key=FILE``, the trusted
     authority and the client's own. No message repeats *text*: it may hold a password.
 
     Raises:
@@ -117,8 +147,11 @@ def parse_url(text: str) -> Endpoint:
             "rules and queues go by names; for a broker that lets everybody in, write any two words"
         )
     roles = dict.fromkeys(Role, credentials) if credentials else {}
-    port = (_DEFAULT_TLS_PORT if tls else _DEFAULT_PORT) if url.port is None else url.port
-    return Endpoint(url.hostname, port, "external", CAPABILITIES["external"], roles, tls)
+    port = _PORTS[url.scheme] if url.port is None else url.port
+    path = None
+    if url.scheme in ("ws", "wss"):
+        path = url.path if url.path.strip("/") else _WEBSOCKET_PATH
+    return Endpoint(url.hostname, port, "external", CAPABILITIES["external"], roles, tls, path)
 
 
 def check_host(host: str) -> None:
@@ -143,9 +176,9 @@ def is_loopback(host: str) -> bool:
 
 def _split(text: str) -> SplitResult:
     scheme, _, rest = text.partition("://")
-    if scheme not in ("mqtt", "mqtts"):
+    if scheme not in _PORTS:
         shown = f"scheme(={scheme!r})" if rest and _SCHEME.fullmatch(scheme) else "its scheme"
-        raise _url_error(f"{shown} must be 'mqtt' or 'mqtts'")
+        raise _url_error(f"{shown} must be 'mqtt', 'mqtts', 'ws' or 'wss'")
     _check_login(rest)
     try:
         url = urlsplit(text)
@@ -158,7 +191,8 @@ def _split(text: str) -> SplitResult:
         raise _url_error("it names no host")
     if port == 0:
         raise _url_error("port(=0) must be 1 to 65535")
-    if url.path.strip("/") or url.fragment or (url.query and url.scheme == "mqtt"):
+    path = "" if url.scheme in ("ws", "wss") else url.path.strip("/")
+    if path or url.fragment or (url.query and url.scheme in ("mqtt", "ws")):
         raise _url_error("nothing may follow the port; write '/', '?' and '#' in a password as %2F, %3F, %23")
     return url
 
@@ -198,7 +232,7 @@ def _url_credentials(url: SplitResult) -> Credentials | None:
 
 def _url_tls(url: SplitResult) -> Tls | None:
     """Return the TLS settings; the files are read here, so that errors show at once."""
-    if url.scheme == "mqtt":
+    if url.scheme in ("mqtt", "ws"):
         return None
     given = dict(parse_qsl(url.query, keep_blank_values=True))
     if set(given) - {"ca", "cert", "key"}:  # not shown: it may be the end of a password with a '?'
@@ -218,7 +252,7 @@ def _url_tls(url: SplitResult) -> Tls | None:
 
 
 def _url_error(reason: str) -> InputError:
-    form = "mqtt[s]://[user:password@]host[:port]"
+    form = "mqtt[s]|ws[s]://[user:password@]host[:port]"
     return InputError(f"broker URL must be {form}: {reason}")
 
 
@@ -230,7 +264,7 @@ def check_reachable(endpoint: Endpoint, timeout_s: float) -> None:
     """
     credentials = next(iter(endpoint.credentials.values()), None)
     try:
-        answer = _connack(endpoint, credentials, timeout_s)
+        answer = _connack(endpoint, timeout_s)
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         raise InputError(
             f"broker {endpoint.url} does not answer: {error}{_scheme_hint(endpoint, error)}"
@@ -253,7 +287,7 @@ class _EndedError(ConnectionError):
     """The broker ends the connection instead of answering."""
 
 
-def _connack(endpoint: Endpoint, credentials: Credentials | None, timeout_s: float) -> ReasonCode:
+def _connack(endpoint: Endpoint, timeout_s: float) -> ReasonCode:
     """Return the broker's answer to CONNECT.
 
     Raises:
@@ -261,15 +295,8 @@ def _connack(endpoint: Endpoint, credentials: Credentials | None, timeout_s: flo
     """
     deadline = time.monotonic() + timeout_s
     answers: list[ReasonCode] = []
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=f"peelfleet-check-{secrets.token_hex(4)}",
-        protocol=MQTTProtocolVersion.MQTTv311,
-    )
-    if credentials:
-        client.username_pw_set(credentials.user, credentials.password)
-    if endpoint.tls is not None:
-        client.tls_set_context(tls_context(endpoint.tls))
+    role = next(iter(endpoint.credentials), None)
+    client = endpoint.checking_client(f"peelfleet-check-{secrets.token_hex(4)}", role)
     client.connect_timeout = timeout_s
     client.on_connect = lambda _client, _userdata, _flags, reason, _properties: answers.append(reason)
     client.connect(endpoint.host, endpoint.port)

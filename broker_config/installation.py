@@ -52,6 +52,10 @@ class Installation:
     """True if clients use certificates instead of passwords."""
     service_port: int | None = None
     """Port of the services; each device's client id is then its name. None: the port of the devices."""
+    websocket_port: int | None = None
+    """Port of devices in browsers; None: there is none."""
+    websocket_tls: bool = True
+    """False if the WebSockets are in the clear, behind a web server on this machine."""
     product: Product = "mosquitto"
     """One mosquitto, or a cluster of three EMQX nodes in containers."""
 
@@ -112,12 +116,31 @@ def _accounts(options: Installation) -> tuple[Account, ...]:
         raise InputError("--service-port is for passwords: a certificate is good for every port")
     if options.service_port is not None and options.product != "mosquitto":
         raise InputError(f"--service-port is for mosquitto, not for {options.product}")
+    _check_websockets(options)
     if options.service_port == options.port:
         raise InputError(f"--service-port(={options.port}) must be another than --port")
     services = [new_account(f"_{role.value}", role) for role in SERVICE_ROLES]
     devices = [new_account(name, Role.DEVICE) for name in options.devices]
     check_accounts([*services, *devices])
     return (*services, *devices)
+
+
+def _check_websockets(options: Installation) -> None:
+    port = options.websocket_port
+    if port is None:
+        if not options.websocket_tls:
+            raise InputError("--no-websocket-tls goes with --websocket-port")
+        return
+    if options.client_certificates:
+        raise InputError("--websocket-port is for passwords, not for --client-certificates")
+    if options.product != "mosquitto":
+        raise InputError(f"--websocket-port is for mosquitto, not for {options.product}")
+    if port in (options.port, options.service_port):
+        raise InputError(f"--websocket-port(={port}) must be another than --port and --service-port")
+    if not options.websocket_tls and not ip_address(options.bind).is_loopback:
+        raise InputError(
+            f"--no-websocket-tls: --bind(={options.bind}) must be loopback: passwords go in the clear"
+        )
 
 
 def _address(text: str) -> bool:
@@ -155,7 +178,8 @@ def _write_mosquitto(
             state=Path(STATE),
             security=_tls_lines(options),
             largest_message=LARGEST_MESSAGE,
-            service_listener=_service_listener(options),
+            more_listeners=_service_listener(options) + _websocket_listener(options),
+            per_listener=options.service_port is not None,
         ),
         ACL: mosquitto_acl({account.user: account.role for account in accounts}, options.fleet),
     }
@@ -200,6 +224,27 @@ def _service_listener(options: Installation) -> str:
         f"password_file ./{SERVICE_PASSWORDS}",
         f"acl_file ./{ACL}",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def _websocket_listener(options: Installation) -> str:
+    """Return the lines of the listener for browsers: devices with the same logins and rights."""
+    if options.websocket_port is None:
+        return ""
+    family = "ipv6" if ip_address(options.bind).version == 6 else "ipv4"
+    lines = [
+        "",
+        "# MQTT in WebSockets, for devices in browsers. Parts above 4 KiB are slow: docs/service.md.",
+        f"listener {options.websocket_port} {options.bind}",
+        "protocol websockets",
+        "# Without this line mosquitto 2.0 listens on all addresses, whatever the line above says.",
+        f"socket_domain {family}",
+        *([_tls_lines(options)] if options.websocket_tls else []),
+    ]
+    if options.service_port is not None:  # each listener has its own users
+        lines += ["allow_anonymous false", f"password_file ./{PASSWORDS}", f"acl_file ./{ACL}"]
+        if not options.websocket_tls:
+            lines.append("use_username_as_clientid true")
     return "\n".join(lines) + "\n"
 
 

@@ -53,7 +53,8 @@ def configuration(
     state: Path | None = None,
     security: str = "",
     largest_message: int = LARGEST_MESSAGE,
-    service_listener: str = "",
+    more_listeners: str = "",
+    per_listener: bool = False,
 ) -> str:
     """Return the text of mosquitto.conf.
 
@@ -65,11 +66,12 @@ def configuration(
         state: folder of sessions and retained messages; None: *directory*.
         security: lines of the listener about TLS.
         largest_message: maximum size of a message, in bytes.
-        service_listener: lines of a listener for services; empty: they use that of the devices.
+        more_listeners: lines of listeners besides that of the devices.
+        per_listener: whether each listener has users of its own.
     """
     template = files("broker_config").joinpath("mosquitto.conf").read_text(encoding="utf-8")
     text = Template(template).substitute(
-        per_listener="true" if service_listener else "false",
+        per_listener="true" if per_listener else "false",
         directory=directory,
         state=state or directory,
         host=host,
@@ -78,7 +80,7 @@ def configuration(
         transport_security=security,
         largest_message=largest_message,
     )
-    return text + service_listener
+    return text + more_listeners
 
 
 def service_user() -> str:

@@ -25,7 +25,7 @@ from wire.units import (
 
 WEB_MODULES: Final = ("jinja2", "starlette", "uvicorn", "websockets")
 """The modules of the extra `web`."""
-BROKER_URL: Final = r"mqtt\[s]://\[user:password@]host[:port]"
+BROKER_URL: Final = r"mqtt\[s]|ws\[s]://\[user:password@]host[:port]"
 """The form of a broker's URL; escaped, since brackets are style in typer's tables."""
 
 

@@ -12,6 +12,7 @@ from devices.traces.availability import Availability
 from emulator.run_directory.layout import SCENARIO
 from emulator.run_directory.plugins_used import write_plugins
 from emulator.simulation.model_cache import resolve_data
+from scenarios.language.checks import BROKERS
 from scenarios.language.load import check_readable, dump
 from scenarios.language.plugin_types import plugins_of
 from scenarios.language.scenario import Scenario
@@ -50,7 +51,7 @@ def write_scenario(folder: Path, scenario: Scenario) -> None:
 
 def without_password(scenario: Scenario) -> Scenario:
     """Return *scenario* without the user and the password of its broker."""
-    if not scenario.broker.startswith(("mqtt://", "mqtts://")):
+    if scenario.broker in BROKERS:
         return scenario
     return msgspec.structs.replace(scenario, broker=parse_url(scenario.broker).url)
 

@@ -23,6 +23,7 @@ from emulator.sweep.runs import (
     train_models,
 )
 from emulator.sweep.table import BROKEN, Row, table_rows, write_tables
+from scenarios.language.checks import BROKERS
 from scenarios.language.sweep_expansion import SweepPlan
 from scenarios.language.warnings import distinct_warnings
 from wire.errors import RunError
@@ -159,7 +160,7 @@ def _jobs(plan: SweepPlan, options: SweepOptions) -> int | None:
     """Return the most runs at a time: 1 on an external broker, where equal runs would share topics."""
     scenarios = [combination.scenario for combination in plan.combinations]
     brokers = [options.broker or scenario.broker for scenario in scenarios if scenario.clock != "virtual"]
-    if any(broker.startswith("mqtt://") for broker in brokers):
+    if any(broker not in BROKERS for broker in brokers):
         return 1
     return options.jobs
 

@@ -113,7 +113,7 @@ def _check_broker(broker: str) -> None:
         return
     shown = "..." if "@" in broker else repr(broker)  # it may hold a password
     raise ValueError(
-        f"broker(={shown}) must be {', '.join(BROKERS)} or mqtt[s]://[user:password@]host[:port]"
+        f"broker(={shown}) must be {', '.join(BROKERS)} or mqtt[s]|ws[s]://[user:password@]host[:port]"
     )
 
 
@@ -122,10 +122,10 @@ def _is_address(broker: str) -> bool:
     try:
         url = urlsplit(broker)
         return (
-            url.scheme in ("mqtt", "mqtts")
+            url.scheme in ("mqtt", "mqtts", "ws", "wss")
             and bool(url.hostname)
             and url.port != 0
-            and not url.path.strip("/")
+            and (url.scheme in ("ws", "wss") or not url.path.strip("/"))
         )
     except ValueError:
         return False

@@ -217,8 +217,8 @@ VALUE_PROBLEMS = [
     ("model: {codec: int8, selection: weight}", "model.selection (=weight) must be peel with codec int8: both give the same order"),
     ("data: {type: recbole, path: x, split: {type: time, valid_share: 0.5, test_share: 0.5}}", "data.split.valid_share (=0.5) + test_share (=0.5) must be < 1, so that some train"),
     ("data: {type: table, path: x.csv, user: u, item: u, split: {type: ratio}}", "data: user, item, rating and time (=u, u) must name different columns"),
-    ("broker: rabbit", "broker (='rabbit') must be auto, mosquitto, amqtt, rabbitmq, nats or mqtt[s]://[user:password@]host[:port]"),
-    ("broker: mqtt://", "broker (='mqtt://') must be auto, mosquitto, amqtt, rabbitmq, nats or mqtt[s]://[user:password@]host[:port]"),
+    ("broker: rabbit", "broker (='rabbit') must be auto, mosquitto, amqtt, rabbitmq, nats or mqtt[s]|ws[s]://[user:password@]host[:port]"),
+    ("broker: mqtt://", "broker (='mqtt://') must be auto, mosquitto, amqtt, rabbitmq, nats or mqtt[s]|ws[s]://[user:password@]host[:port]"),
     ("sweep: [1]", "sweep must be a mapping of keys, or null, not a list"),
     ("sweep: {grids: {}}", "sweep: unknown key 'grids'; did you mean 'grid'?"),
     ("sweep: {grid: {stop_time: 1 h}}", "sweep.grid.stop_time (='1 h') must be a list"),
@@ -231,7 +231,7 @@ VALUE_PROBLEMS = [
     ("sweep: {cases: [{name: a}, {name: a}]}", "sweep.cases[1].name (='a') must differ from that of cases[0]"),
     ("sweep: {seeds: [1, 2, 1]}", "sweep.seeds[2] (=1) must differ from that of seeds[0]"),
     ("sweep: {seeds: [-1]}", "sweep.seeds[0] (=-1) must be a whole number from 0 to 2^63 - 1"),
-    ("broker: mqtt://me:secret@host:99999", "broker (=...) must be auto, mosquitto, amqtt, rabbitmq, nats or mqtt[s]://[user:password@]host[:port]"),
+    ("broker: mqtt://me:secret@host:99999", "broker (=...) must be auto, mosquitto, amqtt, rabbitmq, nats or mqtt[s]|ws[s]://[user:password@]host[:port]"),
     # thresholds
     ("warmup: 1 h", "warmup (=1 h) must be less than stop_time (=1 h)"),
     ("thresholds: [a]", "thresholds must be a mapping of keys, not a list"),
@@ -361,5 +361,5 @@ OVERRIDE_PROBLEMS = [
     ("data.user=1", "--set data.user=1: data: unknown key 'user'; did you mean 'users'?"),
     ("fleet[0].memory.min=9 GiB", "--set fleet[0].memory.min=9 GiB: fleet[0].memory.min (=9 GiB) must not exceed max (=4 GiB)"),
     ("x-a=1", f"--set x-a=1: unknown key 'x-a'; known keys: {SCENARIO_KEYS}"),
-    ("broker=mqtt://me:se/cret@:1", "--set broker=mqtt://...@:1: broker (=...) must be auto, mosquitto, amqtt, rabbitmq, nats or mqtt[s]://[user:password@]host[:port]"),
+    ("broker=mqtt://me:se/cret@:1", "--set broker=mqtt://...@:1: broker (=...) must be auto, mosquitto, amqtt, rabbitmq, nats or mqtt[s]|ws[s]://[user:password@]host[:port]"),
 ]  # fmt: skip

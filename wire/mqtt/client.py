@@ -11,7 +11,7 @@ from aiomqtt.exceptions import MqttConnectError
 
 from wire.errors import RunError
 from wire.messages import Status, encode
-from wire.mqtt.client_patches import disconnection, fail_fast
+from wire.mqtt.client_patches import disconnection, fail_fast, send_at_once
 from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
 from wire.mqtt.direct_queue import direct_queue
 from wire.topics import TABLE, MessageKind
@@ -57,6 +57,8 @@ def new_client(
     client = Client(**options)
     client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
     fail_fast(client)
+    if connection.websocket_path is not None:
+        send_at_once(client)
     return client
 
 

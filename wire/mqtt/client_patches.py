@@ -4,6 +4,7 @@ aiomqtt has no public way to do any of this.
 """
 
 import asyncio
+import socket
 from typing import Any
 
 from aiomqtt import Client, MqttError
@@ -26,6 +27,19 @@ def fail_fast(client: Client) -> None:
             client._disconnected.exception()  # retrieved: otherwise Python logs it if nobody awaits it
 
     client._client.on_disconnect = on_disconnect
+
+
+def send_at_once(client: Client) -> None:
+    """Switch Nagle's algorithm off below a WebSocket: aiomqtt sets options of plain sockets only."""
+    open_socket = client._client.on_socket_open
+
+    def on_socket_open(paho: Any, userdata: Any, opened: Any) -> None:  # Any: as paho calls it
+        if (below := getattr(opened, "_socket", None)) is not None:
+            below.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if open_socket is not None:
+            open_socket(paho, userdata, opened)
+
+    client._client.on_socket_open = on_socket_open
 
 
 def disconnection(client: Client) -> asyncio.Future[None]:

@@ -56,6 +56,8 @@ class Connection:
     persistent: bool = False
     """True if the broker keeps the session, and queues messages for it, while the client is disconnected."""
     keep_alive_s: int = KEEP_ALIVE_S
+    websocket_path: str | None = None
+    """Path of the WebSocket that carries MQTT; None: MQTT goes over TCP itself."""
 
     def client_options(self) -> dict[str, Any]:  # Any: the keyword arguments have many types
         """Return the keyword arguments of `aiomqtt.Client`."""
@@ -70,4 +72,6 @@ class Connection:
             "keepalive": self.keep_alive_s,
             "socket_options": NODELAY,
             "max_inflight_messages": PUBLISHES_AT_ONCE,
+            "transport": "tcp" if self.websocket_path is None else "websockets",
+            "websocket_path": self.websocket_path,
         }

@@ -35,6 +35,11 @@ def init(
             show_default=False,
         ),
     ] = None,
+    websocket_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="A port for devices in browsers.", show_default=False),
+    ] = None,
+    websocket_tls: Annotated[bool, typer.Option(help="Off: for a web server on this machine.")] = True,
     client_certificates: Annotated[
         bool, typer.Option("--client-certificates", help="Clients show certificates, not passwords.")
     ] = False,
@@ -54,6 +59,8 @@ def init(
         port=port,
         bind=bind,
         service_port=service_port,
+        websocket_port=websocket_port,
+        websocket_tls=websocket_tls,
         client_certificates=client_certificates,
         product=product,
     )
