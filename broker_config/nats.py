@@ -20,7 +20,7 @@ _WORDS = str.maketrans({"/": ".", "+": "*", "#": ">"})
 _DELIVERIES = "$MQTT.sub.>"
 """Subjects by which JetStream hands a client its messages of QoS 1."""
 LARGEST_PART: Final = 2**23
-"""Bytes of the largest part. One of 16 MiB takes six seconds, one of more than 32 MiB JetStream refuses."""
+"""Bytes of the largest part. One of 16 MiB takes six seconds, one of 64 MiB was never confirmed."""
 _LARGEST_MESSAGE = LARGEST_PART + 1024
 _MOST_UNCONFIRMED = 10_000
 """Messages of QoS 1 that a subscription may have on their way, 100 by default; 65,535 for a whole session."""
