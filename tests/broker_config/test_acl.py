@@ -33,6 +33,7 @@ def test_the_text_for_a_known_table() -> None:
             "topic read peel/1/+/blocks/+/+/+",
             "topic read peel/1/+/+/error",
             "topic read peel/1/+/cloud/+/status",
+            "topic read peel/1/+/rollout",
             "",
             "user _cloud",
             "topic deny peel/1/+/_cloud/#",
@@ -44,6 +45,9 @@ def test_the_text_for_a_known_table() -> None:
             "topic write peel/1/+/blocks/+/+/+",
             "topic write peel/1/+/+/error",
             "topic write peel/1/+/cloud/+/status",
+            "topic write peel/1/+/rollout",
+            "topic read peel/1/+/order",
+            "topic write peel/1/+/order",
             "",
             "user _observer",
             "topic deny peel/1/+/_observer/#",
@@ -58,6 +62,7 @@ def test_the_text_for_a_known_table() -> None:
             "pattern read peel/1/+/blocks/+/+/+",
             "pattern read peel/1/+/%u/error",
             "pattern read peel/1/+/cloud/+/status",
+            "pattern read peel/1/+/rollout",
             "",
         ]
     )

@@ -138,12 +138,13 @@ def test_the_text_for_a_known_table() -> None:
         '["peel/1/f/+/budget", "peel/1/f/+/quality", "peel/1/f/+/status"]}.',
         '{allow, {user, "_fleet"}, subscribe, '
         '["peel/1/f/+/pee", "peel/1/f/model", "peel/1/f/blocks/+/+/+", '
-        '"peel/1/f/+/error", "peel/1/f/cloud/+/status"]}.',
+        '"peel/1/f/+/error", "peel/1/f/cloud/+/status", "peel/1/f/rollout"]}.',
         "",
         '{deny, {user, "_observer"}, all, ["peel/1/+/_observer/#"]}.',
         '{allow, {user, "_observer"}, subscribe, ["peel/1/f/#", "$SYS/brokers/#"]}.',
         "",
-        '{allow, all, subscribe, ["peel/1/f/model", "peel/1/f/blocks/+/+/+", "peel/1/f/cloud/+/status"]}.',
+        '{allow, all, subscribe, ["peel/1/f/model", "peel/1/f/blocks/+/+/+", "peel/1/f/cloud/+/status", '
+        '"peel/1/f/rollout"]}.',
         '{allow, {username, {re, "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}}, publish, '
         '["peel/1/f/${username}/budget", "peel/1/f/${username}/quality", "peel/1/f/${username}/status"]}.',
         '{allow, {username, {re, "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}}, subscribe, '
@@ -212,7 +213,7 @@ def test_a_user_name_that_no_device_has_gives_no_right_over_devices(user: str) -
     public = {
         topic
         for topic in EVERY
-        if topic.split("/")[3] in ("model", "blocks", "cloud") and len(topic.split("/")) != 5
+        if topic.split("/")[3] in ("model", "blocks", "cloud", "rollout") and len(topic.split("/")) != 5
     }
     assert {topic for topic in EVERY if decides(RULES, user, "subscribe", topic)} == public
     assert not any(decides(RULES, user, "publish", topic) for topic in EVERY)

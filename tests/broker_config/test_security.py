@@ -75,7 +75,7 @@ OF_D1 = {
     "write": {f"peel/1/f/d1/{name}" for name in ("budget", "quality", "status")},
     "read": {
         *(f"peel/1/f/d1/{name}" for name in ("pee", "error")),
-        *("peel/1/f/model", "peel/1/f/blocks/m/0/1", "peel/1/f/cloud/main/status"),
+        *("peel/1/f/model", "peel/1/f/blocks/m/0/1", "peel/1/f/cloud/main/status", "peel/1/f/rollout"),
     },
 }
 
