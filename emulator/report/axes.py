@@ -24,7 +24,7 @@ LOST, SUPERSEDED, REJECTED = "#d5541c", "#b8649c", "#8a7bd1"
 _BYTE_UNITS = {unit: BYTE_UNITS[unit] for unit in ("GiB", "MiB", "KiB")}
 _TIME_UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60}
 _STEPS = (1, 2, 3, 5, 6, 10, 12, 15, 20, 24, 30, 60)
-_DIGITS = 7
+_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,12 @@ def byte_unit(size: float) -> DisplayUnit:
 
 
 def json_numbers(values: NDArray[np.generic] | Sequence[float]) -> list[float | None]:
-    """Return *values* rounded for a figure, with None for NaN and infinity."""
-    return [
+    """Return *values* rounded for a figure, with None for NaN and infinity; a whole number has no point."""
+    rounded = (
         float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
         for value in np.asarray(values).tolist()
-    ]
+    )
+    return [int(value) if value is not None and value.is_integer() else value for value in rounded]
 
 
 def sampled_line(
