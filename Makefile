@@ -37,8 +37,8 @@ shipped-store: $(STAMP) ## train the store of the quickstart that comes with pee
 test: $(STAMP) ## run the tests but the slow ones, one process per core
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
-test-slow: $(STAMP) ## run the tests that take longest
-	$(BIN)/python -m pytest -n auto --dist load -m slow
+test-slow: $(STAMP) ## run the tests that take longest; one process more than cores, since most of them wait for a clock or a broker
+	$(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')" --dist load -m slow
 
 fuzz: $(STAMP) ## run every property with new random examples; `make test` runs the same ones each time
 	$(BIN)/python -m pytest -n auto --dist load -m "hypothesis and not slow" --hypothesis-profile=new
