@@ -17,7 +17,7 @@ def test_the_tutorial(tmp_path: Path) -> None:
     said, told = (" ".join(text.replace("**", "").split()) for text in (ran.stdout, page.read_text()))
     for promise in (
         "Passed.",
-        "98.8 % of the quality of the whole table",
+        "99 % of the quality of the whole table",
         "18 % of the traffic that full pushes would have cost",
     ):
         assert promise in said

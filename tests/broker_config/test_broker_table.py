@@ -40,6 +40,10 @@ def test_each_installed_broker_does_what_the_table_says() -> None:
     with ThreadPoolExecutor(len(installed)) as threads:
         found = dict(zip(installed, threads.map(try_broker, installed), strict=True))
     columns = columns_of(PAGE.read_text(encoding="utf-8"))
-    for kind in installed:  # Debian may bring a newer version
+    for kind in installed:
+        for _ in range(2):  # on a busy machine a broker may be later than a trial waits: once more, alone
+            found[kind][VERSION] = columns[kind][VERSION]  # Debian may bring a newer version
+            if found[kind] != columns[kind]:
+                found[kind] = try_broker(kind)
         found[kind][VERSION] = columns[kind][VERSION]
     assert found == {kind: columns[kind] for kind in installed}, "run make docs-brokers"
