@@ -45,12 +45,12 @@ class BrokerOnTrial:
         return self.running.endpoint
 
     def device(self, name: str, client_id: str = "") -> Connection:
-        """Return how a device connects; its client id is its name if none is given."""
+        """Return the connection of a device; its client id is its name if none is given."""
         endpoint = self.endpoint
         return Connection(endpoint.host, endpoint.port, client_id or name, name, self.passwords[name])
 
     def role(self, role: Role) -> Connection:
-        """Return how a role connects."""
+        """Return a connection with the login of a role."""
         return self.endpoint.connection(role, f"trial-{secrets.token_hex(4)}")
 
 
@@ -60,7 +60,7 @@ def trial_devices() -> dict[str, str]:
 
 
 async def received(client: Client, count: int, quiet_s: float = 0.0) -> list[tuple[str, bytes]]:
-    """Return what arrives until *count* messages are there, or too late; and then for *quiet_s*."""
+    """Return the next messages: until *count* have come, or all of *quiet_s* if it is given."""
     messages: list[tuple[str, bytes]] = []
 
     async def receive() -> None:
@@ -246,7 +246,7 @@ async def forbidden_publish(broker: BrokerOnTrial) -> str:
 
 
 async def _answer_to(broker: BrokerOnTrial, name: str, topic_filter: str, sent: str) -> str:
-    """Return what becomes of a subscription of a device to what it may not read, or not all of it."""
+    """Return the outcome of a device's subscription to topics that it may not read, or not all of them."""
     try:
         async with (
             new_client(broker.device(name)) as device,

@@ -48,7 +48,7 @@ def _place(notice: RolloutNotice) -> tuple[int, int, int, int]:
 
 
 def join_rollouts(one: RolloutNotice, other: RolloutNotice) -> RolloutNotice:
-    """Return what two notices say together; the same whichever comes first."""
+    """Return two notices joined into one; the same whichever comes first."""
     if one.rollout != other.rollout:
         return max(one, other, key=lambda each: each.rollout)
     last = max(one, other, key=_order)
@@ -59,7 +59,7 @@ def join_rollouts(one: RolloutNotice, other: RolloutNotice) -> RolloutNotice:
 
 
 def _order(notice: RolloutNotice) -> tuple[int, int, bytes]:
-    """Return what tells two notices of a rollout apart: the order, how far it has led, and all the rest."""
+    """Return the key by which the later of two notices is found: the order, its state, and all the rest."""
     bare = msgspec.structs.replace(notice, started=0, began_ms=0, notice=None)
     return notice.order, _RANK[notice.state], encode(bare)
 

@@ -15,10 +15,9 @@ from wire.ranking_metrics import FloatArray, IntArray
 class GroupTable:
     """One user group's item table, and the data from which the weights of its blocks are computed.
 
-    Shapes: ``table`` (I, d); ``second_moment`` (d,) of the
-    users whom the table is for; ``item_weights`` (I,), the demand
-    of the group for each item; ``corrections`` (M, N), factors by which the controller changes the
-    closed-form weights, None for no change.
+    Shapes: ``table`` (I, d); ``second_moment`` (d,) of the users whom the table is for; ``item_weights``
+    (I,), the demand of the group for each item; ``corrections`` (M, N), factors by which the controller
+    changes the closed-form weights, None for no change.
     """
 
     table: Float32Array

@@ -4,11 +4,23 @@ from typing import Final
 
 from cloud.conformance.conversation import Case, DeviceConversation, ExpectedState, Steps
 from cloud.conformance.refusal_cases import HELD
-from wire.messages import ErrorAnswer, encode
+from cloud.conformance.trial_model import TrialModel
+from wire.messages import BudgetReport, ErrorAnswer, encode
 from wire.topics import MessageKind
 
 RULE: Final = "R36"
 _FORGED: Final = ("no signature", "the signature of another key", "a signature for another topic")
+
+
+def _finish_answer(
+    talk: DeviceConversation, model: TrialModel, report: BudgetReport, answer: list[bytes]
+) -> Steps[None]:
+    """Send the rest of an answer; the device must have all of it when it reports for the next model."""
+    talk.send_parts(answer[1 + HELD :])
+    yield from talk.stays_quiet(talk.settings.quiet_ns)
+    talk.expected = ExpectedState(RULE, model.version, model.target(report))
+    model, report = yield from talk.announce()
+    talk.finish(model, report)
 
 
 def forged_parts(talk: DeviceConversation) -> Steps[None]:
@@ -26,11 +38,7 @@ def forged_parts(talk: DeviceConversation) -> Steps[None]:
         talk.judge(RULE, is_quiet, f"a report after a part with {what}: only the cloud's answer counts")
         if not is_quiet:
             return
-    talk.send_parts(answer[1 + HELD :])
-    yield from talk.stays_quiet(talk.settings.quiet_ns)
-    talk.expected = ExpectedState(RULE, model.version, model.target(report))
-    model, report = yield from talk.announce()
-    talk.finish(model, report)
+    yield from _finish_answer(talk, model, report, answer)
 
 
 def forged_notices(talk: DeviceConversation) -> Steps[None]:
@@ -68,11 +76,7 @@ def forged_errors(talk: DeviceConversation) -> Steps[None]:
     talk.judge(RULE, is_quiet, "a report after an error of others, or one without a number")
     if not is_quiet:
         return
-    talk.send_parts(answer[1 + HELD :])
-    yield from talk.stays_quiet(talk.settings.quiet_ns)
-    talk.expected = ExpectedState(RULE, model.version, model.target(report))
-    model, report = yield from talk.announce()
-    talk.finish(model, report)
+    yield from _finish_answer(talk, model, report, answer)
 
 
 FORGERIES: Final[tuple[Case, ...]] = (forged_parts, forged_notices, forged_errors)

@@ -17,6 +17,7 @@ import msgspec
 from cloud.service.announcement import Announcement
 from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
+from cloud.service.rollout_orders import UNDER_WAY
 from cloud.service.rollout_progress import FleetProgress, RolloutFigures, next_step
 from wire.errors import InputError, RemoteProtocolError
 from wire.input_files import read_at_most
@@ -41,7 +42,6 @@ LOG = logging.getLogger("peelfleet.cloud")
 FIRST_READ_S: Final = 0.2
 """Longest wait for the rollout that the broker keeps, before the model is announced."""
 STEP_EVERY_S: Final = 1.0
-_OPEN: Final = (RolloutState.RUNNING, RolloutState.PAUSED)
 
 
 class RolloutKeeper:
@@ -197,7 +197,7 @@ class RolloutKeeper:
     async def _hear_devices(self, client: Client) -> None:
         """Hear what devices hold while a rollout is under way, and only then: a fleet says much."""
         current = self.current
-        if current is None or current.state not in _OPEN:
+        if current is None or current.state not in UNDER_WAY:
             if self._hears_devices:
                 await client.unsubscribe(self._statuses)
             self._hears_devices, self.progress = False, None
@@ -212,7 +212,7 @@ class RolloutKeeper:
             await subscribe(client, self._statuses, 1)
 
     def _stepped(self, current: RolloutNotice) -> RolloutNotice:
-        """Return what becomes of the rollout now."""
+        """Return the rollout after the next step, if there is one now."""
         version = current.version
         if current.state is not RolloutState.RUNNING or self.progress is None:
             return current

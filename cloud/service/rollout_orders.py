@@ -4,12 +4,15 @@ An order is the notice of the rollout as it is to be, with the next number. It t
 cloud, which join it with what they know (`wire.rollout`).
 """
 
+from typing import Final
+
 import msgspec
 
 from wire.errors import InputError
 from wire.messages import RolloutNotice, RolloutState
 
-_OPEN = (RolloutState.RUNNING, RolloutState.PAUSED)
+UNDER_WAY: Final = (RolloutState.RUNNING, RolloutState.PAUSED)
+"""The states of a rollout that is not over."""
 
 
 def start_rollout(current: RolloutNotice | None, wanted: RolloutNotice) -> RolloutNotice:
@@ -18,7 +21,7 @@ def start_rollout(current: RolloutNotice | None, wanted: RolloutNotice) -> Rollo
     Raises:
         InputError: another rollout is under way, or all devices have that version.
     """
-    if current is not None and current.state in _OPEN:
+    if current is not None and current.state in UNDER_WAY:
         raise InputError(
             f"a rollout of {current.version} is {current.state.value}: it must be complete or rolled back "
             "before the next one starts"
@@ -54,7 +57,7 @@ def roll_back(current: RolloutNotice | None) -> RolloutNotice:
     Raises:
         InputError: there is no rollout, or it is rolled back already.
     """
-    return _ordered(current, RolloutState.ROLLED_BACK, *_OPEN, RolloutState.COMPLETE)
+    return _ordered(current, RolloutState.ROLLED_BACK, *UNDER_WAY, RolloutState.COMPLETE)
 
 
 def _ordered(current: RolloutNotice | None, state: RolloutState, *allowed: RolloutState) -> RolloutNotice:

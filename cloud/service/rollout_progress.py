@@ -105,7 +105,7 @@ class FleetProgress:
 
 
 def next_step(rollout: RolloutNotice, progress: FleetProgress, now_ms: int) -> RolloutNotice:
-    """Return what becomes of *rollout* now; the same if nothing does.
+    """Return *rollout* after its next step; as it is if there is none now.
 
     A rollout in which no device takes part does not go on: there is nothing to judge it by.
     """

@@ -47,7 +47,7 @@ class StoreFolder:
         self._refused: dict[Path, FolderState] = {}
 
     def look(self) -> StoreChange:
-        """Return what has changed since the last look; a store that comes is read and checked as a whole."""
+        """Return the change since the last look; a store that comes is read and checked as a whole."""
         found = self._found()
         come, problems = list[Responder](), list[str]()
         gone = [self._versions.pop(path) for path in self._own - found.keys()]

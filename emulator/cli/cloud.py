@@ -266,7 +266,7 @@ async def _watch_stores(folder: StoreFolder, service: Service) -> None:
 
 
 def _served_stores(options: CloudOptions) -> tuple[ModelVersions, StoreFolder | None]:
-    """Return what is served at the start, all that lies in the watched folder included, and that folder."""
+    """Return the versions served at the start, those of the watched folder included, and that folder."""
     responders = {folder: _responder(options, folder) for folder in options.stores}
     versions = ModelVersions(list(responders.values()))
     if options.watch is None:

@@ -330,7 +330,7 @@ SIGNED = sorted(path for path in FOLDER.glob("signed/**/*") if path.suffix in ("
 
 
 def is_signed(js: NodeClient, payload: bytes, topic: str) -> bool:
-    """Return what both languages say of a signature; they must agree."""
+    """Return the verdict of both languages on a signature; they must agree."""
     is_json = topic.endswith(("/model", "/error"))
     verify = read_public_keys(FOLDER / "signed" / "public-key.pem")
     try:

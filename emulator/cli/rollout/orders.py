@@ -42,7 +42,7 @@ class FleetView:
 
     @classmethod
     def of(cls, retained: Mapping[str, bytes]) -> "FleetView":
-        """Return what the retained messages say; one that is not readable says nothing.
+        """Return the fleet as the retained messages describe it; one that is not readable says nothing.
 
         Args:
             retained: payloads by topic.
