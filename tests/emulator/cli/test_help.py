@@ -76,7 +76,7 @@ def test_help_of_every_verb_is_shown_whole(columns: int) -> None:
     text = re.sub(r"\s+", " ", printed("cloud", "--help"))
     for words in (
         "--full-if-delta-over",
-        "mqtt[s]://[user:password@]host[:port]",
+        "mqtt[s]|ws[s]://[user:password@]host[:port]",
         "--no-retain-blocks",
         "PEELFLEET_BROKER",
     ):

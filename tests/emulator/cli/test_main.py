@@ -259,4 +259,4 @@ def test_help_shows_the_form_of_a_broker_url_whole(command: str) -> None:
         [sys.executable, "-m", "emulator.cli", command, "--help"],
         env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "mqtt[s]://[user:password@]host[:port]" in done.stdout
+    assert "mqtt[s]|ws[s]://[user:password@]host[:port]" in done.stdout

@@ -217,7 +217,7 @@ MISTAKES = [
     (["--fleet", "a/b"], "--fleet(='a/b') must be 1 to 64 letters, digits, '.', '_' or '-'"),
     (["--credentials", "nowhere.csv"], "nowhere.csv: must be credentials, as `broker init` writes them"),
     (["--broker", "mqtt://127.0.0.1:1"], "broker mqtt://127.0.0.1:1 does not answer"),
-    (["--broker", "mosquitto"], "broker URL must be mqtt[s]://[user:password@]host[:port]"),
+    (["--broker", "mosquitto"], "broker URL must be mqtt[s]|ws[s]://[user:password@]host[:port]"),
     (["--set", "data={type: lightgcn, path: nowhere}"], "nowhere"),
 ]
 
