@@ -147,6 +147,7 @@ class TestServicePort:
 class TestCertificates:
     pytestmark = needs_broker
 
+    @pytest.mark.slow
     def test_a_revoked_certificate_opens_nothing_and_an_open_connection_may_do_nothing(
         self, tmp_path: Path
     ) -> None:

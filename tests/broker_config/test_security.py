@@ -357,6 +357,7 @@ def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_with_client_certificates_the_certificate_says_who_it_is() -> None:
     with running(client_certificates=True) as world:
         own = {

@@ -120,6 +120,7 @@ def installed(scenario: Path) -> Iterator[tuple[Callable[[Role], str], Path]]:
                 process.terminate()
 
 
+@pytest.mark.slow
 def test_shards_that_ran_by_hand_are_gathered_into_the_same_run(
     scenario: Path, runner: Runner, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ PATIENCE_S = 90.0
 COMMAND = [sys.executable, "-m", "emulator.cli"]
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_had_logged_is_reported(tmp_path: Path, store_root: Path) -> None:
     (tmp_path / "x.yaml").write_text(TINY.replace("20 min", "20000 h"))
     command = [*COMMAND, "run", "x.yaml", "--store", str(store_root), "--set", "engine=simpy", "--force"]
